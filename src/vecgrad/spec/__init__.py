@@ -1,0 +1,1 @@
+"""The vocabulary: frozen records that every room may read. Nothing here computes with arrays."""

@@ -1,0 +1,71 @@
+"""The emitter: the closed set of primitives against which layers, losses and update rules are written.
+
+The eager emitter computes at once with NumPy; the recording emitter writes down a graph that is
+compiled. A layer cannot tell them apart, so its mathematics exists once.
+
+Values carry ``shape``. A *batched* value has one such shape per image ((H, W, C), (F,), or () for one number per
+image); other values exist once (parameters, sums over the batch). In ``map``, shapes broadcast as NumPy's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol
+
+from vecgrad.spec.geometry import Conv, Window
+from vecgrad.spec.scalar import Expr
+from vecgrad.spec.tensor import Shape
+
+
+class Value(Protocol):
+    """What an emitter hands out: opaque but for its shape."""
+
+    @property
+    def shape(self) -> Shape: ...
+
+    @property
+    def batched(self) -> bool: ...
+
+
+class Emitter(Protocol):
+    """The primitives. ``g`` is always the geometry of the forward operation."""
+
+    def conv(self, x: Any, w: Any, g: Conv) -> Any:
+        """(2.9): x (H, W, C), w (R, S, C / groups, K) → y (P, Q, K)."""
+
+    def conv_dx(self, dy: Any, w: Any, g: Conv) -> Any:
+        """(2.28), (2.30): the gradient with respect to x, (H, W, C)."""
+
+    def conv_dw(self, x: Any, dy: Any, g: Conv) -> Any:
+        """(2.21), summed over the images: (R, S, C / groups, K), not batched."""
+
+    def max_pool(self, x: Any, g: Window) -> tuple[Any, Any]:
+        """(4.2): the maximum (P, Q, C) and the ordinal of the chosen cell, column-major (ties: the smallest)."""
+
+    def max_pool_dx(self, dy: Any, index: Any, g: Window) -> Any:
+        """(4.5), (4.6): each entry adds up the windows that chose it."""
+
+    def avg_pool(self, x: Any, g: Window, count_padding: bool) -> Any:
+        """Mean over each window's image cells, or over all its cells when ``count_padding``."""
+
+    def avg_pool_dx(self, dy: Any, g: Window, count_padding: bool) -> Any:
+        """The adjoint of ``avg_pool``."""
+
+    def map(self, body: Callable[..., Expr], *operands: Any, formula: str = "") -> Any:
+        """body(entry of each operand) at every entry; batched if any operand is."""
+
+    def reduce(self, how: Literal["sum", "max"], x: Any, over: Literal["channels", "pixels"]) -> Any:
+        """Over the channels: (H, W, C) → (H, W, 1). Over all images and pixels (sum only): (H, W, C) → (C,), not batched."""
+
+    def reshape(self, x: Any, shape: Shape) -> Any:
+        """The same entries in C order under another shape (per image if batched)."""
+
+    def scalar(self, name: str) -> Expr:
+        """A runtime scalar for a map's body: a value that changes from step to step without recompiling."""
+
+    def scope(self, name: str) -> AbstractContextManager[None]:
+        """What is emitted inside belongs to the layer of that name."""
+
+    def mark(self, name: str, value: Any) -> None:
+        """``value`` is known as ``name`` within the scope: what a trace shows."""

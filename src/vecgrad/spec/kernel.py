@@ -1,0 +1,321 @@
+"""Kernel specifications: each says exactly what one compiled function computes.
+
+A spec and a ``Machine`` determine the code and nothing else does; the spec is the function's name, its
+cache key and its test's id. Operands are listed in the order in which the function takes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from vecgrad.spec.geometry import Conv, Window
+from vecgrad.spec.scalar import Expr, Operand
+from vecgrad.spec.tensor import Layout
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """Base of all specifications."""
+
+    @property
+    def kind(self) -> str:
+        """The operation's short name: conv, map, max_pool, …"""
+        name = type(self).__name__.removesuffix("Spec")
+        return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+
+    @property
+    def name(self) -> str:
+        """A symbol name that is the same for equal specs, on every run."""
+        text = ";".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self))
+        return f"{self.kind}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What happens to each entry before it is stored: ``expr`` of Operand(0), the entry itself, and of
+    Operand(1…), the entries of ``inputs`` at the same place.
+
+    An input is batched with the output's (H, W) and C or 1 channels, or not batched: a per-channel
+    vector (1, 1, C) or a single number (1, 1, 1).
+    """
+
+    expr: Expr = Operand(0)
+    inputs: tuple[Layout, ...] = ()
+
+    @property
+    def trivial(self) -> bool:
+        return self.expr == Operand(0)
+
+
+@dataclass(frozen=True)
+class MapSpec(KernelSpec):
+    """outputs[i] = exprs[i](inputs) at each entry of an H × W × C map. Operands: inputs, then outputs.
+
+    Inputs may be batched with C or 1 channels and (H, W) or (1, 1) pixels, or not batched with
+    C or 1 channels and (1, 1) pixels. Outputs are batched (H, W, C) and may be the memory of an
+    input of the same layout. ``scalars`` names the runtime scalars, in the order of their entries.
+    """
+
+    exprs: tuple[Expr, ...]
+    inputs: tuple[Layout, ...]
+    outputs: tuple[Layout, ...]
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FlatMapSpec(KernelSpec):
+    """An update rule over the flat parameter arrays: array operands of one dtype, each read at the same entry.
+
+    Operands: table, then ``inputs`` input arrays, then one output array for each expr (which may be an
+    input's memory). A task (mode *tasks*) is record number ``begin`` of the table of 64-bit integers
+    (source, slab stride, slabs, destination, length, update length), offsets in entries: it covers
+    entries destination … destination + update length − 1 of every array.
+    """
+
+    exprs: tuple[Expr, ...]
+    inputs: int
+    dtype: str = "float32"
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SlabSumSpec(KernelSpec):
+    """Partial sums meet: destination[i] = pairwise sum over ``slabs`` of source[slab · stride + i].
+
+    Operands: table (as in FlatMapSpec), slabs, destination. The number of slabs is 1, 2, 4, 8 or 16;
+    the tree is ((0+1)+(2+3))+((4+5)+(6+7))…
+    """
+
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class ReduceChannelsSpec(KernelSpec):
+    """output (H, W, 1) = sum or max over the channels of expr(inputs). Operands: inputs, output.
+
+    Sums fold a virtual vector of 16 lanes (float64: 8): lane l adds channels l, l + 16, …, then halves fold onto
+    halves; so the bits do not depend on the machine. Inputs as in MapSpec.
+    """
+
+    how: Literal["sum", "max"]
+    expr: Expr
+    inputs: tuple[Layout, ...]
+    output: Layout
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReducePixelsSpec(KernelSpec):
+    """slab (C) = sum over the chunk's images and their pixels, in that order, of expr(inputs).
+
+    Operands: inputs, slab (compact, C entries, the chunk's own; written even for an empty chunk).
+    """
+
+    expr: Expr
+    inputs: tuple[Layout, ...]
+    channels: int
+    dtype: str = "float32"
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CopySpec(KernelSpec):
+    """The same entries in C order (h, w, c) with another pitch or cut into other pixels. Operands: input, output."""
+
+    input: Layout
+    output: Layout
+
+
+@dataclass(frozen=True)
+class MaxPoolSpec(KernelSpec):
+    """(4.2) with the paper's tie rule. Operands: x, epilogue inputs, y, index.
+
+    index: the ordinal s·R + r of the chosen cell (column-major), uint8 (int32 when the window has
+    more than 255 cells), layout as y. NaN wins and stays.
+    """
+
+    window: Window
+    input: Layout
+    output: Layout
+    index: Layout
+    epilogue: Epilogue = Epilogue()
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MaxPoolDxSpec(KernelSpec):
+    """(4.5), (4.6) as a gather: each input entry adds the windows that chose it, rows before columns of windows.
+
+    Operands: dy, index, epilogue inputs, dx.
+    """
+
+    window: Window
+    dy: Layout
+    index: Layout
+    dx: Layout
+    epilogue: Epilogue = Epilogue()
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AvgPoolSpec(KernelSpec):
+    """Mean over each window's image cells, or over all its cells. Operands: x, epilogue inputs, y."""
+
+    window: Window
+    input: Layout
+    output: Layout
+    count_padding: bool = False
+    epilogue: Epilogue = Epilogue()
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AvgPoolDxSpec(KernelSpec):
+    """Each input entry adds dy / count over the windows that hold it. Operands: dy, epilogue inputs, dx."""
+
+    window: Window
+    dy: Layout
+    dx: Layout
+    count_padding: bool = False
+    epilogue: Epilogue = Epilogue()
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tile:
+    """How a convolution cuts its outputs. Bits do not depend on it.
+
+    vectors: vectors of output channels held in registers; images × rows × cols: the pixels held with them
+    (a row's remainder is spread over its tiles). row_block: rows whose inputs are staged together.
+    unroll: about how many input channels one turn of the innermost loop takes.
+    """
+
+    vectors: int
+    images: int = 1
+    rows: int = 1
+    cols: int = 1
+    row_block: int = 1
+    unroll: int = 8
+
+
+@dataclass(frozen=True)
+class PackSpec(KernelSpec):
+    """Weights in the order in which a convolution's tiles read them. Operands: w (canonical), packed.
+
+    forward: [group][block of K][r][s][c][block]; dx: [group][block of C][residue class][tap][k][block], the
+    classes and taps in the order of ``vecgrad.kernels.taps``. The last block of a group is filled with
+    zeros. Mode *tasks*, ``tasks`` of them.
+    """
+
+    conv: Conv
+    direction: Literal["forward", "dx"]
+    block: int
+    tasks: int = 1
+    dtype: str = "float32"
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of output channels (dx: input channels) in each group."""
+        channels = self.conv.channels_out if self.direction == "forward" else self.conv.channels_in
+        return -(-(channels // self.conv.groups) // self.block)
+
+    @property
+    def block_entries(self) -> int:
+        """Entries of one group's one block."""
+        channels = self.conv.channels_in if self.direction == "forward" else self.conv.channels_out
+        return self.conv.window.taps * (channels // self.conv.groups) * self.block
+
+    @property
+    def entries(self) -> int:
+        """Entries of the packed array."""
+        return self.conv.groups * self.blocks * self.block_entries
+
+
+@dataclass(frozen=True)
+class ConvSpec(KernelSpec):
+    """(2.9), then the epilogue. Operands: x, packed weights, epilogue inputs, y.
+
+    Every entry is one chain of multiply-adds from 0 over r, s, c ascending. mode *images*: a chunk is a
+    range of images. mode *blocks* (a tasks phase of groups · blocks tasks): task g · blocks + b computes
+    block b of group g for all n = scalars[0] images.
+    """
+
+    conv: Conv
+    input: Layout
+    output: Layout
+    tile: Tile
+    mode: Literal["images", "blocks"] = "images"
+    epilogue: Epilogue = Epilogue()
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConvDxSpec(KernelSpec):
+    """(2.30), then the epilogue. Operands: dy, weights packed for dx, epilogue inputs, dx.
+
+    ``input`` is dy's layout, ``output`` dx's; the rest as in ConvSpec. Every entry is one chain over its
+    taps (p, then q ascending), then k ascending.
+    """
+
+    conv: Conv
+    input: Layout
+    output: Layout
+    tile: Tile
+    mode: Literal["images", "blocks"] = "images"
+    epilogue: Epilogue = Epilogue()
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DwTile:
+    """How a weight gradient is cut. Bits do not depend on it.
+
+    vectors: vectors of k held in registers; rows × cols × channels: kernel rows, kernel columns and input
+    channels held with them. images × row_block: rows of dy that are summed while a tile stays in
+    registers. k_block, c_block: channels of a task, and of what is staged. unroll: pixels a turn.
+    """
+
+    vectors: int
+    rows: int
+    cols: int
+    channels: int
+    row_block: int
+    images: int = 1
+    k_block: int = 64
+    c_block: int = 64
+    unroll: int = 4
+
+
+@dataclass(frozen=True)
+class ConvDwSpec(KernelSpec):
+    """(2.21). Operands: x, dy, slab (canonical (R, S, C / groups, K), written completely, even for no images).
+
+    Every entry is one chain over images, rows and columns ascending. mode *images*: a chunk is a range
+    of images, with its own slab. mode *blocks*: task ((i · groups + g) · k-blocks + kb) · c-blocks + cb
+    computes that block from image group i, images [i · images_per_group, (i + 1) · images_per_group) of
+    the n = scalars[0] given, into the slab that lies i · slab_stride entries behind the operand.
+    """
+
+    conv: Conv
+    input: Layout
+    dy: Layout
+    tile: DwTile
+    mode: Literal["images", "blocks"] = "images"
+    image_groups: int = 1
+    images_per_group: int = 0
+    slab_stride: int = 0
+
+    @property
+    def k_blocks(self) -> int:
+        return -(-(self.conv.channels_out // self.conv.groups) // self.tile.k_block)
+
+    @property
+    def c_blocks(self) -> int:
+        return -(-(self.conv.channels_in // self.conv.groups) // self.tile.c_block)
+
+    @property
+    def tasks(self) -> int:
+        """Tasks in mode *blocks*."""
+        return self.image_groups * self.conv.groups * self.k_blocks * self.c_blocks
