@@ -1,0 +1,100 @@
+"""What a layer is: shapes, parameters with their initial laws, a forward pass and its closed-form backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from vecgrad.spec.emitter import Emitter
+from vecgrad.spec.errors import ArgumentError, ShapeError
+from vecgrad.spec.geometry import Window
+from vecgrad.spec.tensor import Shape
+
+Initial = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "zeros", "ones"]
+INITIALS: tuple[str, ...] = ("he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "zeros", "ones")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter's shape and the law of its first value.
+
+    he_*: variance 2 / fan_in (He et al. 2015); glorot_*: 2 / (fan_in + fan_out) (Glorot and Bengio 2010).
+    """
+
+    shape: Shape
+    initial: Initial
+    fan_in: int = 1
+    fan_out: int = 1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Base of all layers. ``name`` replaces the layer's number in parameter names and messages.
+
+    A layer written elsewhere needs ``infer``, ``forward`` and ``backward``, and ``parameters`` if it has any.
+    """
+
+    name: str | None = field(default=None, kw_only=True)
+
+    def infer(self, shape: Shape) -> Shape:
+        """The output's shape per image. Raises ShapeError when the input's shape cannot work."""
+        return shape
+
+    def parameters(self, shape: Shape) -> dict[str, Parameter]:
+        """The parameters for an input of ``shape``, in their public order."""
+        return {}
+
+    def forward(self, e: Emitter, x: Any, p: Mapping[str, Any]) -> tuple[Any, Any]:
+        """(y, what backward needs) from x and the parameters ``p``."""
+        raise NotImplementedError
+
+    def backward(self, e: Emitter, saved: Any, dy: Any, p: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """(∂z/∂x, {parameter: ∂z/∂parameter}) from ∂z/∂y."""
+        raise NotImplementedError
+
+    def window(self, shape: Shape) -> Window | None:
+        """The window through which an output pixel sees the input, for receptive fields; None: pixel by pixel."""
+        return None
+
+    def flops(self, shape: Shape) -> int:
+        """Floating-point operations of the forward pass for one image, multiply-adds counted as two; 0 if negligible."""
+        return 0
+
+    def children(self) -> tuple[tuple[str, Layer], ...]:
+        """Inner layers with their keys, for a layer that is made of layers."""
+        return ()
+
+    def __str__(self) -> str:
+        shown = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.kw_only and value == f.default:
+                continue
+            if f.name in ("filters", "units", "kernel_size", "pool_size"):
+                shown.append(f"{value}")
+            elif value != f.default:
+                shown.append(f"{f.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def image_shape(layer: Layer, shape: Shape) -> tuple[int, int, int]:
+    """(H, W, C), or ShapeError for an input that is not an image."""
+    if len(shape) != 3:
+        raise ShapeError(
+            f"needs an image (height, width, channels), got shape {shape}; "
+            f"place {type(layer).__name__} before Flatten and Dense"
+        )
+    return (shape[0], shape[1], shape[2])
+
+
+def positive(value: object, what: str) -> None:
+    """ArgumentError unless ``value`` is a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ArgumentError(f"{what} must be a positive integer, got {value!r}")
+
+
+def known(value: object, what: str, choices: tuple[str, ...]) -> None:
+    """ArgumentError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ArgumentError(f"{what} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -1,0 +1,50 @@
+"""What a loss is: a mean over the images given, and its gradient with respect to the prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from vecgrad.spec.emitter import Emitter
+from vecgrad.spec.errors import ArgumentError
+from vecgrad.spec.scalar import Expr
+from vecgrad.spec.tensor import Shape
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Base of all losses.
+
+    ``targets`` says what the labels are: "classes" (integers or one row of weights per class) or "values"
+    (an array shaped like the prediction). A loss written elsewhere needs ``forward`` and ``backward``.
+    """
+
+    targets: ClassVar[Literal["classes", "values"]] = "values"
+
+    def forward(self, e: Emitter, x: Any, t: Any, w: Any) -> tuple[Any, Any]:
+        """(z, what backward needs): x the prediction, t the target of the same shape, w one weight per image.
+
+        z has shape (1,): the sum over the images of w · their loss, times ``mean(e)``.
+        """
+        raise NotImplementedError
+
+    def backward(self, e: Emitter, saved: Any) -> Any:
+        """∂z/∂x."""
+        raise NotImplementedError
+
+    def check(self, shape: Shape) -> None:
+        """Raises ShapeError when a prediction of ``shape`` per image cannot have this loss."""
+
+
+def mean(e: Emitter) -> Expr:
+    """One over the sum of the images' weights: a runtime scalar (1/n when no weights are given)."""
+    return e.scalar("inverse_weight")
+
+
+def by_name(loss: object, table: dict[str, type[Loss]]) -> Loss:
+    """A loss from its name or itself."""
+    if isinstance(loss, Loss):
+        return loss
+    if isinstance(loss, str) and loss in table:
+        return table[loss]()
+    raise ArgumentError(f"loss must be one of {', '.join(map(repr, table))} or a Loss, got {loss!r}")
