@@ -1,0 +1,94 @@
+"""A model's work as one function against an emitter, and as a graph: forward, loss, backward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vecgrad.graph.nodes import Graph
+from vecgrad.graph.record import RecordingEmitter
+from vecgrad.spec.emitter import Emitter
+from vecgrad.spec.tensor import Shape
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which results are asked for. ``prediction`` and ``probabilities`` run forward only."""
+
+    prediction: bool = False
+    probabilities: bool = False
+    loss: bool = False
+    gradients: bool = False
+    input_gradient: bool = False
+    trace: bool = False
+
+
+@dataclass
+class Results:
+    """The values that were asked for, as the emitter's values; parameters' gradients by name."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    gradients: dict[str, Any] = field(default_factory=dict)
+
+
+def run(e: Emitter, model: Any, loss: Any, x: Any, t: Any, w: Any, p: Mapping[str, Any], wanted: Wanted) -> Results:
+    """What is wanted of ``model``, emitted through ``e``; t, w: target and image weights (None when only forward)."""
+    results = Results()
+    y, saved = model.forward(e, x, p)
+    if wanted.prediction:
+        results.values["prediction"] = y
+    if wanted.probabilities:
+        results.values["probabilities"] = loss.probabilities(e, y)
+    if not (wanted.loss or wanted.gradients or wanted.input_gradient):
+        return results
+    _stage(e, "loss")
+    z, kept = loss.forward(e, y, t, w)
+    if wanted.loss:
+        results.values["loss"] = z
+    if wanted.gradients or wanted.input_gradient:
+        dy = loss.backward(e, kept)
+        e.mark("dx", dy)
+        _stage(e, "backward")
+        dx, gradients = model.backward(e, saved, dy, p)
+        if wanted.gradients:
+            results.gradients = {name: gradients[name] for name in p}
+        if wanted.input_gradient:
+            results.values["dx"] = dx
+    return results
+
+
+def record(
+    model: Any, loss: Any, input_shape: Shape, output_shape: Shape, shapes: Mapping[str, Shape], dtype: str, wanted: Wanted
+) -> Graph:
+    """The graph of what is wanted. Inputs: "x", "target", "weight" and "parameter.NAME"; outputs: "prediction",
+    "probabilities", "loss", "dx", "gradient.NAME", and for a trace "trace.SCOPE.x", "trace.SCOPE.dx"."""
+    e = RecordingEmitter(dtype)
+    x = e.input("x", input_shape, True)
+    p = {name: e.input(f"parameter.{name}", shape, False) for name, shape in shapes.items()}
+    t = w = None
+    if wanted.loss or wanted.gradients or wanted.input_gradient:
+        t = e.input("target", output_shape, True)
+        w = e.input("weight", (), True)
+    results = run(e, model, loss, x, t, w, p, wanted)
+    e.graph.outputs |= results.values
+    e.graph.outputs |= {f"gradient.{name}": value for name, value in results.gradients.items()}
+    if wanted.trace:
+        e.graph.outputs |= {f"trace.{name}": value for name, value in e.marks.items()}
+    return e.graph
+
+
+def record_update(update: Any, entries: int, dtype: str) -> Graph:
+    """The update rule over flat arrays of ``entries``: inputs "w", "g" and the state; outputs "w" and the state."""
+    e = RecordingEmitter(dtype)
+    e.stage = "update"
+    w, g = e.input("w", (entries,), False), e.input("g", (entries,), False)
+    state = {name: e.input(name, (entries,), False) for name in update.state()}
+    new, kept = update.apply(e, w, g, state)
+    e.graph.outputs |= {"w": new, **kept}
+    return e.graph
+
+
+def _stage(e: Any, name: str) -> None:
+    if isinstance(e, RecordingEmitter):
+        e.stage = name
