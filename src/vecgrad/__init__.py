@@ -1,0 +1,48 @@
+"""vecgrad: convolutional networks on the CPU, with closed-form gradients compiled to vector code.
+
+>>> import vecgrad as vg
+>>> from vecgrad.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+>>> model = vg.Sequential([Conv2D(8, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(10)])
+>>> model.infer((28, 28, 1))
+(10,)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vecgrad.layers import Sequential
+    from vecgrad.program import Program, compile
+    from vecgrad.updates import SGD, Adam
+
+# The public face: name → module. Loaded on first use, so that importing the package stays cheap.
+_FACE = {
+    "Adam": "vecgrad.updates",
+    "Program": "vecgrad.program",
+    "SGD": "vecgrad.updates",
+    "Sequential": "vecgrad.layers",
+    "compile": "vecgrad.program",
+}
+
+__all__ = ["SGD", "Adam", "Program", "Sequential", "__version__", "compile"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FACE:
+        import importlib
+
+        value = getattr(importlib.import_module(_FACE[name]), name)
+        globals()[name] = value
+        return value
+    if name in ("check", "data", "layers", "losses", "reference", "updates"):
+        import importlib
+
+        return importlib.import_module(f"vecgrad.{name}")
+    raise AttributeError(f"module 'vecgrad' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "check", "data", "layers", "losses", "reference", "updates"])

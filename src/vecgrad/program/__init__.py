@@ -1,0 +1,7 @@
+"""Where plan, kernels and runtime meet: a compiled model that steps, predicts and shows its gradients."""
+
+from vecgrad.program.compile import compile
+from vecgrad.program.evaluation import Evaluation
+from vecgrad.program.program import LayerTrace, Program
+
+__all__ = ["Evaluation", "LayerTrace", "Program", "compile"]

@@ -1,0 +1,28 @@
+"""What a program asks of whatever computes for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from vecgrad.graph.build import Wanted
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Backend(Protocol):
+    """Owns the flat arrays. ``weights`` may be written, then ``changed`` must be called; ``state`` likewise."""
+
+    name: str
+    weights: Array
+    state: dict[str, Array]
+
+    def changed(self) -> None: ...
+
+    def run(
+        self, wanted: Wanted, x: Array, t: Array | None, w: Array | None, scalars: Mapping[str, float]
+    ) -> dict[str, Array]: ...
+
+    def step(self, x: Array, t: Array, w: Array, scalars: Mapping[str, float]) -> float: ...

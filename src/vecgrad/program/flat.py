@@ -1,0 +1,78 @@
+"""Parameters in one flat canonical array: the same offsets serve gradients, optimizer state and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vecgrad.layers import Parameter
+from vecgrad.spec.errors import ShapeError
+from vecgrad.spec.tensor import Shape, size
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# Each parameter begins at a multiple of this many entries: 64 bytes in float32, a whole cache line.
+ALIGN = 16
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a parameter lies, in entries."""
+
+    offset: int
+    shape: Shape
+
+    @property
+    def length(self) -> int:
+        return size(self.shape)
+
+
+@dataclass(frozen=True)
+class FlatLayout:
+    """Offsets of all parameters by name, in layer order; ``entries`` in all, gaps (always zero) included."""
+
+    slots: Mapping[str, Slot]
+    entries: int
+
+    @staticmethod
+    def of(parameters: Mapping[str, Parameter]) -> FlatLayout:
+        """The layout of parameters as a model states them.
+
+        >>> FlatLayout.of({"0.bias": Parameter((3,), "zeros"), "1.bias": Parameter((4,), "zeros")}).slots["1.bias"].offset
+        16
+        """
+        slots, offset = {}, 0
+        for name, parameter in parameters.items():
+            slots[name] = Slot(offset, parameter.shape)
+            offset += -(-size(parameter.shape) // ALIGN) * ALIGN
+        return FlatLayout(slots, max(offset, ALIGN))
+
+    def views(self, flat: Array) -> dict[str, Array]:
+        """Each parameter as a view of the flat array, in its public shape."""
+        return {
+            name: flat[slot.offset : slot.offset + slot.length].reshape(slot.shape) for name, slot in self.slots.items()
+        }
+
+    def checked(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
+        """The arrays as NumPy arrays; ShapeError for a missing, an extra or a wrongly shaped one, ValueError for others."""
+        missing = [name for name in self.slots if name not in arrays]
+        extra = [name for name in arrays if name not in self.slots]
+        if missing or extra:
+            parts = []
+            if missing:
+                parts.append(f"missing: {', '.join(missing)}")
+            if extra:
+                parts.append(f"not of this model: {', '.join(map(str, extra))}")
+            raise ShapeError(f"parameters do not fit the model ({'; '.join(parts)})")
+        found = {}
+        for name, slot in self.slots.items():
+            array = np.asarray(arrays[name])
+            if array.shape != slot.shape:
+                raise ShapeError(f"parameter {name} has shape {array.shape}, the model needs {slot.shape}")
+            if array.dtype.kind not in "fiu":
+                raise ShapeError(f"parameter {name} has dtype {array.dtype}, expected floating-point numbers")
+            found[name] = array
+        return found

@@ -1,0 +1,215 @@
+"""A compiled model: one training step per call, predictions, gradients, a trace of every value."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vecgrad.graph.build import Wanted
+from vecgrad.layers import Layer, Rescale, Sequential
+from vecgrad.losses import CrossEntropy, Loss
+from vecgrad.program import door
+from vecgrad.program.backend import Backend
+from vecgrad.program.evaluation import Evaluation
+from vecgrad.program.flat import FlatLayout
+from vecgrad.spec.errors import ArgumentError, ShapeError
+from vecgrad.spec.tensor import Shape
+from vecgrad.updates import Update
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """A layer's input x^k (n, …) and ∂z/∂x^k of the same shape."""
+
+    x: Array
+    dx: Array
+
+
+class Program:
+    """Made by ``vecgrad.compile``. Several Python threads may call it: calls are served one at a time.
+
+    Arrays are batches of images (n, H, W, C), channels last; (n, H, W) stands for one channel. Results have
+    the program's dtype.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        input_shape: Shape,
+        output_shape: Shape,
+        loss: Loss | None,
+        optimizer: Update | None,
+        batch_size: int,
+        seed: int,
+        dtype: str,
+        layout: FlatLayout,
+        backend: Backend,
+    ) -> None:
+        self.model = model
+        self.input_shape = input_shape
+        self.output_shape = output_shape
+        self.loss = loss
+        self.optimizer = optimizer
+        self.batch_size = batch_size
+        self.seed = seed
+        self.dtype = dtype
+        self.layout = layout
+        self.steps = 0
+        self._backend = backend
+        self._lock = threading.RLock()
+        first = model.layers[0] if isinstance(model, Sequential) and model.layers else model
+        self._rescales = isinstance(first, Rescale)
+
+    # --- parameters -----------------------------------------------------------------------------
+    @property
+    def backend(self) -> str:
+        """ "native" or "reference"."""
+        return self._backend.name
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """Snapshots of the parameters by name, in layer order, weight before bias: copies in their public shape."""
+        with self._lock:
+            return {name: view.copy() for name, view in self.layout.views(self._backend.weights).items()}
+
+    def load_parameters(self, arrays: Mapping[str, Any]) -> None:
+        """Replaces all parameters. ShapeError for a missing, an extra or a wrongly shaped one, and then nothing changes."""
+        checked = self.layout.checked(arrays)
+        with self._lock:
+            for name, view in self.layout.views(self._backend.weights).items():
+                view[...] = checked[name]
+            self._backend.changed()
+
+    @property
+    def state(self) -> dict[str, dict[str, Array]]:
+        """Snapshots of the optimizer's state: {state name: {parameter name: array}}."""
+        with self._lock:
+            return {
+                name: {key: view.copy() for key, view in self.layout.views(flat).items()}
+                for name, flat in self._backend.state.items()
+            }
+
+    def load_state(self, state: Mapping[str, Mapping[str, Any]], steps: int) -> None:
+        """Replaces the optimizer's state and the number of steps done; strict as ``load_parameters``."""
+        if set(state) != set(self._backend.state):
+            raise ShapeError(
+                f"optimizer state {sorted(state)} does not fit the optimizer, which keeps {sorted(self._backend.state)}"
+            )
+        checked = {name: self.layout.checked(arrays) for name, arrays in state.items()}
+        with self._lock:
+            for name, arrays in checked.items():
+                for key, view in self.layout.views(self._backend.state[name]).items():
+                    view[...] = arrays[key]
+            self.steps = steps
+
+    # --- work -----------------------------------------------------------------------------------
+    def step(self, x: Any, y: Any, sample_weight: Any = None, learning_rate: float | None = None) -> float:
+        """One training step on n ≤ batch_size images; returns the loss before it.
+
+        x (n, *input_shape); y (n,) class numbers, or an array (n, *output_shape); sample_weight (n,). learning_rate
+        replaces the optimizer's for this step. Raises DataError or ShapeError before anything changes.
+        """
+        loss, optimizer = self._needs_loss(), self._needs_optimizer()
+        x, t, w, inverse = self._labelled(x, y, sample_weight, loss)
+        rate = optimizer.learning_rate if learning_rate is None else float(learning_rate)
+        if not 0 <= rate < float("inf"):
+            raise ArgumentError(f"learning_rate must be a finite number of at least 0, got {learning_rate!r}")
+        with self._lock:
+            scalars = {"inverse_weight": inverse, "learning_rate": rate, **optimizer.scalars(self.steps + 1)}
+            value = self._backend.step(x, t, w, scalars)
+            self.steps += 1
+        return value
+
+    def forward(self, x: Any) -> Array:
+        """The network's output (n, *output_shape), logits under cross entropy, for any n."""
+        return self._predict(x, Wanted(prediction=True), "prediction")
+
+    def predict_proba(self, x: Any) -> Array:
+        """Probabilities (n, classes): the softmax of the logits, for any n. Needs loss="cross_entropy"."""
+        if not isinstance(self.loss, CrossEntropy):
+            raise ArgumentError(
+                'predict_proba needs a program compiled with loss="cross_entropy"; forward gives the raw output'
+            )
+        return self._predict(x, Wanted(probabilities=True), "probabilities")
+
+    def gradients(self, x: Any, y: Any, sample_weight: Any = None, inputs: bool = False) -> dict[str, Array]:
+        """∂z/∂w for every parameter by name, in its public shape; with ``inputs`` also "x": ∂z/∂x. Nothing changes."""
+        wanted = Wanted(gradients=True, input_gradient=inputs)
+        found = self._labelled_run(x, y, sample_weight, wanted)
+        gradients = {name: found[f"gradient.{name}"] for name in self.layout.slots}
+        return gradients | {"x": found["dx"]} if inputs else gradients
+
+    def trace(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, LayerTrace]:
+        """Every x^k and ∂z/∂x^k by layer name; "output" is the network's output. Nothing changes."""
+        wanted = Wanted(prediction=True, loss=True, gradients=True, input_gradient=True, trace=True)
+        found = self._labelled_run(x, y, sample_weight, wanted)
+        names = [name.removeprefix("trace.").removesuffix(".x") for name in found if name.endswith(".x")]
+        record = {name: LayerTrace(found[f"trace.{name}.x"], found[f"trace.{name}.dx"]) for name in names}
+        record["output"] = LayerTrace(found["prediction"], found["trace.dx"])
+        return record
+
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Evaluation:
+        """Mean loss and, for class labels, accuracy over any number of images."""
+        loss = self._needs_loss()
+        x = door.images(x, self.input_shape, self.dtype, self._rescales)
+        t = door.targets(y, len(x), loss, self.output_shape, self.dtype)
+        w, inverse = door.weights(sample_weight, len(x), self.dtype)
+        if not len(x):
+            raise ShapeError("evaluate needs at least one image, got none")
+        total, right, classes = 0.0, 0.0, loss.targets == "classes"
+        for part in self._parts(len(x)):
+            with self._lock:
+                found = self._backend.run(
+                    Wanted(prediction=True, loss=True), x[part], t[part], w[part], {"inverse_weight": inverse}
+                )
+            total += float(found["loss"][0])
+            if classes:
+                hit = found["prediction"].argmax(axis=-1) == t[part].argmax(axis=-1)
+                right += float(np.sum(hit * w[part], dtype=np.float64))
+        return Evaluation(total, right * inverse if classes else None, len(x))
+
+    # --- inside ---------------------------------------------------------------------------------
+    def _predict(self, x: Any, wanted: Wanted, name: str) -> Array:
+        x = door.images(x, self.input_shape, self.dtype, self._rescales)
+        result = np.empty((len(x), *self.output_shape), self.dtype)
+        for part in self._parts(len(x)):
+            with self._lock:
+                result[part] = self._backend.run(wanted, x[part], None, None, {})[name]
+        return result
+
+    def _labelled(self, x: Any, y: Any, sample_weight: Any, loss: Loss) -> tuple[Array, Array, Array, float]:
+        x = door.images(x, self.input_shape, self.dtype, self._rescales)
+        n = len(x)
+        if not 1 <= n <= self.batch_size:
+            raise ShapeError(
+                f"got {n} images, expected 1 to {self.batch_size} (the batch_size the program was compiled for)"
+            )
+        t = door.targets(y, n, loss, self.output_shape, self.dtype)
+        w, inverse = door.weights(sample_weight, n, self.dtype)
+        return x, t, w, inverse
+
+    def _labelled_run(self, x: Any, y: Any, sample_weight: Any, wanted: Wanted) -> dict[str, Array]:
+        x, t, w, inverse = self._labelled(x, y, sample_weight, self._needs_loss())
+        with self._lock:
+            return self._backend.run(wanted, x, t, w, {"inverse_weight": inverse})
+
+    def _parts(self, n: int) -> Iterator[slice]:
+        return (slice(i, min(i + self.batch_size, n)) for i in range(0, n, self.batch_size))
+
+    def _needs_loss(self) -> Loss:
+        if self.loss is None:
+            raise ArgumentError('this program was compiled without a loss; pass loss="cross_entropy" to compile')
+        return self.loss
+
+    def _needs_optimizer(self) -> Update:
+        if self.optimizer is None:
+            raise ArgumentError(
+                "this program was compiled without an optimizer; pass optimizer=vecgrad.SGD(…) to compile"
+            )
+        return self.optimizer

@@ -1,0 +1,65 @@
+"""The slow twin: the same model through the eager emitter, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vecgrad.graph.build import Wanted, run
+from vecgrad.graph.eager import EagerEmitter, EagerValue
+from vecgrad.layers import Layer
+from vecgrad.losses import Loss
+from vecgrad.program.flat import FlatLayout
+from vecgrad.updates import Update
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class ReferenceBackend:
+    """Computes with NumPy on flat arrays of its own: ``weights`` and ``state``, both changed by ``step`` only."""
+
+    name = "reference"
+
+    def __init__(
+        self, model: Layer, loss: Loss | None, update: Update | None, layout: FlatLayout, dtype: Any
+    ) -> None:
+        self._model, self._loss, self._update, self._layout = model, loss, update, layout
+        self._dtype = np.dtype(dtype)
+        self.weights: Array = np.zeros(layout.entries, dtype)
+        self.state: dict[str, Array] = {
+            name: np.zeros(layout.entries, dtype) for name in (update.state() if update else ())
+        }
+
+    def changed(self) -> None:
+        """The weights were written from outside: nothing is derived from them here."""
+
+    def run(
+        self, wanted: Wanted, x: Array, t: Array | None, w: Array | None, scalars: Mapping[str, float]
+    ) -> dict[str, Array]:
+        """What is wanted, by the names that ``graph.build.record`` documents."""
+        e = EagerEmitter(scalars, self._dtype)
+        p = {name: EagerValue(view, False) for name, view in self._layout.views(self.weights).items()}
+        given = [EagerValue(a, True) if a is not None else None for a in (x, t, w)]
+        results = run(e, self._model, self._loss, *given, p, wanted)
+        found = {name: value.array for name, value in results.values.items()}
+        found |= {f"gradient.{name}": value.array for name, value in results.gradients.items()}
+        if wanted.trace:
+            found |= {f"trace.{name}": array for name, array in e.marks.items()}
+        return found
+
+    def step(self, x: Array, t: Array, w: Array, scalars: Mapping[str, float]) -> float:
+        """One training step; the loss before it."""
+        assert self._update is not None
+        found = self.run(Wanted(loss=True, gradients=True), x, t, w, scalars)
+        gradient = np.zeros_like(self.weights)
+        for name, view in self._layout.views(gradient).items():
+            view[...] = found[f"gradient.{name}"]
+        e = EagerEmitter(scalars, self._dtype)
+        state = {name: EagerValue(array, False) for name, array in self.state.items()}
+        new, kept = self._update.apply(e, EagerValue(self.weights, False), EagerValue(gradient, False), state)
+        self.weights[...] = new.array
+        for name, value in kept.items():
+            self.state[name][...] = value.array
+        return float(found["loss"][0])
