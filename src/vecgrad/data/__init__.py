@@ -1,0 +1,24 @@
+"""Images and labels: one door for every source, checks, fixed order, prefetch, image files."""
+
+from __future__ import annotations
+
+from vecgrad.data._checks import check_images, check_labels
+from vecgrad.data._dataset import Dataset
+from vecgrad.data._image_file import prepare_file
+from vecgrad.data._open import open
+from vecgrad.data._order import batches, order, split
+from vecgrad.data._prefetch import Prefetch
+from vecgrad.data._preparation import Preparation
+
+__all__ = [
+    "Dataset",
+    "Prefetch",
+    "Preparation",
+    "batches",
+    "check_images",
+    "check_labels",
+    "open",
+    "order",
+    "prepare_file",
+    "split",
+]

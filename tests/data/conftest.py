@@ -1,0 +1,18 @@
+"""Where real data may lie: VECGRAD_TEST_DATA, else the folder shared/data beside the checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path:
+    """The folder with the four real MNIST files; skips the test where there is none."""
+    beside = Path(__file__).parents[2].parent / "shared" / "data"
+    folder = Path(os.environ.get("VECGRAD_TEST_DATA", beside)) / "mnist"
+    if not folder.is_dir():
+        pytest.skip(f"no MNIST files at {folder}; VECGRAD_TEST_DATA names the folder that holds mnist/")
+    return folder

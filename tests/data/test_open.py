@@ -1,0 +1,199 @@
+"""The door: its table of readers, the splits, the digits, arrays, and what is refused on the way in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vecgrad import data
+from vecgrad.data._open import READERS
+from vecgrad.spec.errors import ArgumentError, DataError
+
+RNG = np.random.default_rng(2)
+X = RNG.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)
+Y = np.arange(40) % 4
+
+
+def test_arrays_come_out_as_they_went_in() -> None:
+    dataset = data.open((X, Y))
+    assert np.array_equal(dataset.train_images, X)
+    assert dataset.train_images.dtype == np.uint8
+    assert np.array_equal(dataset.train_labels, Y)
+    assert dataset.test_images is dataset.test_labels is dataset.validation_images is None
+    assert dataset.class_names == ("0", "1", "2", "3")
+    assert dataset.input_shape == (6, 5, 3)
+    assert dataset.preparation.scale == 255
+    assert str(dataset) == "arrays: 40 training images of 6×5×3, 4 classes"
+
+
+def test_arrays_may_bring_a_test_part() -> None:
+    dataset = data.open(((X, Y), (X[:7], Y[:7])))
+    assert dataset.test_images is not None
+    assert np.array_equal(dataset.test_images, X[:7])
+    with pytest.raises(ArgumentError, match=r"leave test=0\.5 out"):
+        data.open(((X, Y), (X[:7], Y[:7])), test=0.5)
+    with pytest.raises(DataError, match=r"test images holds images of .*\(5, 6, 3\)"):
+        data.open(((X, Y), (X.swapaxes(1, 2), Y)))
+    with pytest.raises(DataError, match=r"test labels\[3\] is 4; expected an integer from 0 to 3"):
+        data.open(((X, Y), (X[:4], [0, 1, 2, 4])))
+
+
+@pytest.mark.parametrize(
+    ("images", "white"),
+    [
+        (X, 255),
+        (X.astype(np.uint16), 65535),
+        (X.astype(np.int32) // 16, 15),
+        (X / np.float32(255), 1),
+        (X / 510, 1),
+        (X.astype(np.float64), 255),
+        (X - 300.0, 1),
+        (-(X.astype(np.int64)), 1),
+    ],
+)
+def test_what_means_white_is_taken_from_the_arrays(images: np.ndarray, white: float) -> None:
+    images[0, 0, 0, 0] = images.max() if images.dtype.kind == "i" else images[0, 0, 0, 0]
+    assert data.open((images, Y)).preparation.scale == white
+    assert data.open((images, Y), white=77).preparation.scale == 77
+
+
+def test_held_out_parts_are_stratified_disjoint_and_independent() -> None:
+    images = np.arange(200, dtype=np.float32).reshape(200, 1, 1)
+    labels = np.arange(200) % 4
+    both = data.open((images, labels), validation=0.25, test=0.2, seed=3)
+    parts = [both.train_images, both.validation_images, both.test_images]
+    assert [len(part) for part in parts if part is not None] == [120, 40, 40]
+    values = np.concatenate([part.ravel() for part in parts if part is not None])
+    assert sorted(values.tolist()) == list(range(200))
+    for part, part_labels in (
+        (both.train_images, both.train_labels),
+        (both.validation_images, both.validation_labels),
+        (both.test_images, both.test_labels),
+    ):
+        assert part is not None
+        assert part_labels is not None
+        assert (part.ravel().astype(int) % 4 == part_labels).all()
+        assert len(set(np.bincount(part_labels).tolist())) == 1
+    only_test = data.open((images, labels), test=0.2, seed=3)
+    assert only_test.test_images is not None
+    assert np.array_equal(only_test.test_images, both.test_images)  # type: ignore[arg-type]
+
+
+def test_statistics_come_from_the_training_part_alone() -> None:
+    dataset = data.open((X, Y), validation=0.5, seed=1)
+    assert dataset.preparation.mean == pytest.approx(dataset.train_images.mean(axis=(0, 1, 2)) / 255)
+    assert dataset.preparation.mean != pytest.approx(X.mean(axis=(0, 1, 2)) / 255, rel=1e-6)
+    assert data.open((X, Y), normalise=False).preparation.mean == (0.0, 0.0, 0.0)
+
+
+def test_with_validation_is_the_split_of_the_training_images() -> None:
+    dataset = data.open((X, Y))
+    later = dataset.with_validation(0.25, seed=9)
+    now = data.open((X, Y), validation=0.25, seed=9)
+    for name in ("train_images", "train_labels", "validation_images", "validation_labels"):
+        assert np.array_equal(getattr(later, name), getattr(now, name))
+    assert len(dataset.train_images) == 40
+    with pytest.raises(ArgumentError, match="already"):
+        later.with_validation(0.1)
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ((X, Y, X), {}, "got 3 of them"),
+        (((X, Y), (X,)), {}, "test part holds 1"),
+        ((X[:0], Y[:0]), {}, "empty"),
+        ((X, Y[:39]), {}, "39 labels for 40 images"),
+        ((X, Y * 0), {}, "every training image has the label 0"),
+        ((X, Y + 1), {}, r"no training image has the label 0; .*classes=5"),
+        ((X, Y - 1), {}, r"labels\[0\] is -1"),
+        ((X, Y), {"classes": 3}, r"labels\[3\] is 3"),
+        ((X * np.float32("nan"), Y), {}, "image 0 holds nan"),
+        ((X.astype(object), Y), {}, "dtype object"),
+        ((X.transpose(0, 3, 1, 2), Y), {}, "data_format"),
+        ((X, Y), {"validation": 0.001}, "cannot be split"),
+        (3, {}, "data source of type int"),
+        (X, {}, "data source of type ndarray"),
+        (None, {}, r"expected one of: arrays .* folder"),
+        ("mnist", {}, "mnist: no such file or folder, and nothing is ever downloaded"),
+        ("a\0b", {}, "no such file"),
+        ("n" * 5000, {}, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(source: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        data.open(source, **options)
+    assert len(str(caught.value)) < 700
+    assert "\n" not in str(caught.value)
+
+
+def test_options_that_mean_nothing_are_refused() -> None:
+    for options in (
+        {"white": 0},
+        {"white": -1.0},
+        {"validation": 2.0},
+        {"data_format": "NCHW"},
+        {"invert": "no"},
+    ):
+        with pytest.raises(ArgumentError):
+            data.open((X, Y), **options)  # type: ignore[arg-type]
+
+
+def test_more_classes_than_occur_and_other_formats_on_request() -> None:
+    dataset = data.open(
+        (X.transpose(0, 3, 1, 2), Y + 1), classes=9, data_format="channels_first", invert=True
+    )
+    assert dataset.classes == 9
+    assert np.array_equal(dataset.train_images, X)
+    assert dataset.preparation.invert is True
+
+
+def test_a_path_that_nobody_reads_says_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="an empty folder; expected one of"):
+        data.open(tmp_path)
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(DataError, match=r"a folder that holds notes\.txt; expected one of"):
+        data.open(tmp_path)
+    with pytest.raises(DataError, match=r"notes\.txt: a file of 5 bytes; expected one of"):
+        data.open(str(tmp_path / "notes.txt"))
+
+
+def test_the_table_of_readers_has_one_row_for_each_name() -> None:
+    assert [reader.name for reader in READERS] == ["arrays", "digits", "npz", "idx", "cifar", "folder"]
+    for odd in (None, 3, X, b"digits", {"digits"}, "digits ", Path("digits")):
+        assert not any(reader.recognises(odd) for reader in READERS)
+
+
+def test_digits_are_split_once_and_for_all() -> None:
+    sklearn = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
+    digits = data.open("digits", seed=99)
+    assert str(digits) == "digits: 1,437 training, 360 test images of 8×8×1, 10 classes"
+    assert digits.test_images is not None
+    assert digits.test_labels is not None
+    assert digits.test_images.dtype == np.uint8
+    assert digits.preparation.scale == 16
+    assert digits.preparation.background == 0
+    assert np.bincount(digits.test_labels).tolist() == [36, 37, 35, 37, 36, 36, 36, 36, 35, 36]
+    whole = sklearn.load_digits()
+    rows = {row.tobytes(): i for i, row in enumerate(whole.images.astype(np.uint8))}
+    assert len(rows) == 1797, "no two scans are equal, so each tells its number"
+    test = [rows[image.tobytes()] for image in digits.test_images]
+    train = [rows[image.tobytes()] for image in digits.train_images]
+    assert sorted(train + test) == list(range(1797))
+    assert whole.target[test].tolist() == digits.test_labels.tolist()
+    assert whole.target[train].tolist() == digits.train_labels.tolist()
+    # Published figures stand on exactly these images.
+    assert test[:12] == [7, 16, 27, 45, 49, 56, 61, 62, 68, 69, 73, 74]
+    with pytest.raises(ArgumentError, match="has test images of its own"):
+        data.open("digits", test=0.1)
+
+
+def test_importing_the_room_loads_neither_pillow_nor_scikit_learn() -> None:
+    code = "import sys, vecgrad.data; print([m for m in ('PIL', 'sklearn', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
