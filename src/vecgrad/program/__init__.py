@@ -3,5 +3,6 @@
 from vecgrad.program.compile import compile
 from vecgrad.program.evaluation import Evaluation
 from vecgrad.program.program import LayerTrace, Program
+from vecgrad.program.saving import load
 
-__all__ = ["Evaluation", "LayerTrace", "Program", "compile"]
+__all__ = ["Evaluation", "LayerTrace", "Program", "compile", "load"]

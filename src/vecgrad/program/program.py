@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +21,10 @@ from vecgrad.program.flat import FlatLayout
 from vecgrad.spec.errors import ArgumentError, ShapeError
 from vecgrad.spec.tensor import Shape
 from vecgrad.updates import Update
+
+if TYPE_CHECKING:
+    from vecgrad.data import Dataset
+    from vecgrad.program.saving import Trained
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -173,6 +179,34 @@ class Program:
                 hit = found["prediction"].argmax(axis=-1) == t[part].argmax(axis=-1)
                 right += float(np.sum(hit * w[part], dtype=np.float64))
         return Evaluation(total, right * inverse if classes else None, len(x))
+
+    def check_images(self, x: Any) -> Array:
+        """x (n, …) as every method takes it: an array (n, *input_shape) of the program's dtype, for any n.
+
+        Raises ShapeError or DataError where no method would take it.
+        """
+        return door.images(x, self.input_shape, self.dtype, self._rescales)
+
+    # --- keeping --------------------------------------------------------------------------------
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        history: Trained | None = None,
+        data: Dataset | Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Write a run folder from which ``vecgrad.load`` makes this program again; returns its full path.
+
+        history: what ``vecgrad.fit`` returned. data: the Dataset trained on, or a mapping with "class_names",
+        "preparation" and more, so that the run can prepare images and name classes. metrics: numbers to keep.
+        A run that is there already is replaced once the new one is complete. Raises RunError for a folder
+        that holds something else, and for what cannot be saved.
+        """
+        from vecgrad.program.saving import save
+
+        with self._lock:
+            return save(folder, self, history, data, metrics)
 
     # --- inside ---------------------------------------------------------------------------------
     def _predict(self, x: Any, wanted: Wanted, name: str) -> Array:

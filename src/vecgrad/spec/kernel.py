@@ -204,9 +204,8 @@ class Tile:
 class PackSpec(KernelSpec):
     """Weights in the order in which a convolution's tiles read them. Operands: w (canonical), packed.
 
-    forward: [group][block of K][r][s][c][block]; dx: [group][block of C][residue class][tap][k][block], the
-    classes and taps in the order of ``vecgrad.kernels.taps``. The last block of a group is filled with
-    zeros. Mode *tasks*, ``tasks`` of them.
+    forward: [group][block of K][r][s][c][block]; dx: [group][block of C][R − 1 − r][S − 1 − s][k][block].
+    The last block of a group is filled with zeros. Mode *tasks*, ``tasks`` of them.
     """
 
     conv: Conv

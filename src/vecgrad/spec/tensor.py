@@ -10,11 +10,13 @@ Shape = tuple[int, ...]
 
 
 def as_map(shape: Shape) -> tuple[int, int, int]:
-    """(H, W, C) of a per-image shape: a vector of F features is one pixel of F channels.
+    """(H, W, C) of a per-image shape: a vector of F features is one pixel of F channels; leading axes beyond three are folded.
 
-    >>> as_map((10,)), as_map((4, 4, 3))
-    ((1, 1, 10), (4, 4, 3))
+    >>> as_map((10,)), as_map((4, 4, 3)), as_map((3, 3, 8, 16))
+    ((1, 1, 10), (4, 4, 3), (9, 8, 16))
     """
+    if len(shape) > 3:
+        return (size(shape[:-2]), shape[-2], shape[-1])
     padded = (1,) * (3 - len(shape)) + tuple(shape)
     return (padded[0], padded[1], padded[2])
 

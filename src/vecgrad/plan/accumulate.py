@@ -1,0 +1,76 @@
+"""Sums over images: partial sums in slabs, one per chunk of a grid fixed by shapes alone, that meet in a fixed order.
+
+This is the reduction contract: which images a slab covers and the tree by which slabs are added depend on the
+plan's batch size and the layer's shape, never on threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vecgrad.plan.draft import Buffer
+
+# The most slabs of one sum, and the most entries of one task when slabs meet: 16 slabs × 1024 entries × 4 bytes
+# pass through the second-level cache and leave enough tasks for the threads.
+MOST_SLABS = 16
+SEGMENT = 1024
+
+# A weight gradient with at most this many entries is summed chunk by chunk beside the layer's other
+# work (16 slabs of 128 KB); a larger one by tasks over blocks of it.
+BESIDE = 32 * 1024
+
+
+def slabs_for(batch_size: int) -> int:
+    """Slabs when chunks are groups of images: the largest power of two ≤ min(16, batch size).
+
+    >>> slabs_for(64), slabs_for(10), slabs_for(1)
+    (16, 8, 1)
+    """
+    slabs = 1
+    while slabs * 2 <= min(MOST_SLABS, batch_size):
+        slabs *= 2
+    return slabs
+
+
+def image_groups(blocks: int, batch_size: int) -> int:
+    """Image groups of a weight gradient that is cut into ``blocks``: enough for 64 tasks, a power of two, at most 16.
+
+    >>> image_groups(1, 128), image_groups(16, 128), image_groups(64, 128)
+    (16, 4, 1)
+    """
+    groups = 1
+    while groups * blocks < 64 and groups * 2 <= min(MOST_SLABS, batch_size):
+        groups *= 2
+    return groups
+
+
+@dataclass(eq=False)
+class Accumulator:
+    """One sum over images: ``slabs`` partial sums of ``length`` entries, ``stride`` entries apart, that end at
+    ``destination`` in the gradients. ``parameter``: it is a parameter's gradient. With one slab it is written there at once."""
+
+    slab: Buffer
+    length: int
+    stride: int
+    slabs: int
+    destination: int
+    parameter: bool
+    summed: bool = False
+
+    def segments(self, item: int) -> list[tuple[int, ...]]:
+        """Its records of the table (see ``FlatMapSpec``); to be asked when the slab has its place."""
+        found = []
+        for start in range(0, self.length, SEGMENT):
+            length = min(SEGMENT, self.length - start)
+            direct = self.slabs == 1
+            found.append(
+                (
+                    0 if direct else self.slab.offset // item + start,
+                    self.stride,
+                    self.slabs,
+                    self.destination + start,
+                    0 if direct else length,
+                    length if self.parameter else 0,
+                )
+            )
+        return found

@@ -1,0 +1,205 @@
+"""Fusion: maps join each other, then their producer's epilogue or their consumer's reduction.
+
+Four rules, applied in the graph's order; each one saves a pass over memory:
+1. A map whose only reader is a map of the same shape is computed inside that map.
+2. A map whose operand is a convolution, a pooling or one of their gradients with no other reader becomes its epilogue.
+3. A map whose only reader is a reduction is computed inside the reduction.
+4. A reshape that only renames axes is no step at all.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+from vecgrad.graph.nodes import Attribute, Graph, Node, Ref
+from vecgrad.spec.scalar import Expr, Operand, substitute
+
+PRODUCERS = frozenset({"conv", "conv_dx", "max_pool", "max_pool_dx", "avg_pool", "avg_pool_dx"})
+REDUCTIONS = frozenset({"reduce_sum", "reduce_max", "reduce_pixels"})
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of the plan: a primitive with the maps that joined it.
+
+    inputs: the primitive's own. For a producer, ``expr`` works on Operand(0), its result, and Operand(1…) are ``extra``; for a
+    map or a reduction, Operand(i) is ``extra[i]``. results: the graph's values that the step makes.
+    nodes: all nodes it stands for, the primitive first.
+    """
+
+    op: str
+    attribute: Attribute
+    inputs: tuple[Ref, ...]
+    expr: Expr
+    extra: tuple[Ref, ...]
+    results: tuple[Ref, ...]
+    nodes: tuple[Node, ...]
+
+    @property
+    def reads(self) -> tuple[Ref, ...]:
+        return self.inputs + self.extra
+
+    @property
+    def scope(self) -> str:
+        """The layers it serves, in order: "0+1" when an activation joined its convolution."""
+        return "+".join(dict.fromkeys(node.scope for node in self.nodes if node.scope))
+
+    @property
+    def formula(self) -> str:
+        return ", ".join(dict.fromkeys(node.formula for node in self.nodes if node.formula))
+
+
+def renamed(ref: Ref) -> Ref:
+    """The value behind reshapes that move nothing: another rank of the same map, or any shape of an unbatched array."""
+    while ref.node.op == "reshape":
+        source = ref.node.inputs[0]
+        if ref.batched and source.type.map != ref.type.map:
+            break
+        ref = source
+    return ref
+
+
+def fuse(graph: Graph) -> list[Step]:
+    """The graph's live nodes as steps, in an order in which everything is made before it is read."""
+    live = graph.live()
+    readers: dict[Ref, set[int]] = defaultdict(set)
+    for node in live:
+        if node.op == "reshape" and renamed(Ref(node)) != Ref(node):
+            continue
+        for ref in node.inputs:
+            readers[renamed(ref)].add(node.number)
+    for ref in graph.outputs.values():
+        readers[renamed(ref)].add(-1)
+    fusion = _Fusion(readers)
+    for node in live:
+        fusion.add(node)
+    return fusion.steps
+
+
+class _Fusion:
+    def __init__(self, readers: dict[Ref, set[int]]) -> None:
+        self.readers = readers
+        self.steps: list[Step] = []
+        self._maker: dict[Ref, Step] = {}
+        self._into: dict[int, int] = {}
+
+    def add(self, node: Node) -> None:
+        if node.op == "input" or (node.op == "reshape" and renamed(Ref(node)) != Ref(node)):
+            return
+        if node.op == "map":
+            self._add_map(node)
+        elif node.op in REDUCTIONS:
+            self._add_reduction(node)
+        else:
+            inputs = tuple(renamed(ref) for ref in node.inputs)
+            results = tuple(Ref(node, port) for port in range(len(node.types)))
+            self._put(Step(node.op, node.attribute, inputs, Operand(0), (), results, (node,)))
+
+    def _add_map(self, node: Node) -> None:
+        expr, extra, nodes = self._inlined(node)
+        step = Step("map", None, (), expr, extra, (Ref(node),), nodes)
+        producer = self._producer(node, extra)
+        if producer is not None:
+            made = producer.results[0]
+            others = tuple(ref for ref in extra if ref != made)
+            kept = producer.extra + tuple(ref for ref in others if ref not in producer.extra)
+            place = {ref: Operand(1 + i) for i, ref in enumerate(kept)}
+            values = tuple(producer.expr if ref == made else place[ref] for ref in extra)
+            self._absorb(producer, node)
+            step = replace(
+                producer,
+                expr=substitute(expr, values),
+                extra=kept,
+                results=(Ref(node), *producer.results[1:]),
+                nodes=producer.nodes + nodes,
+            )
+        self._put(step)
+
+    def _add_reduction(self, node: Node) -> None:
+        source = renamed(node.inputs[0])
+        expr: Expr = Operand(0)
+        extra, nodes = (source,), (node,)
+        maker = self._maker.get(source)
+        if maker is not None and maker.op == "map" and self._only_reader(source, node):
+            self._absorb(maker, node)
+            expr, extra, nodes = maker.expr, maker.extra, (node, *maker.nodes)
+        self._put(Step(node.op, None, (), expr, extra, (Ref(node),), nodes))
+
+    def _inlined(self, node: Node) -> tuple[Expr, tuple[Ref, ...], tuple[Node, ...]]:
+        """The map's body with the maps that only it reads put into it; its operands, each once."""
+        assert isinstance(node.attribute, Expr)
+        operands: list[Ref] = []
+        nodes = [node]
+        values: list[Expr] = []
+
+        def place(ref: Ref) -> Operand:
+            if ref not in operands:
+                operands.append(ref)
+            return Operand(operands.index(ref))
+
+        inlined: dict[Ref, Expr] = {}
+        for given in node.inputs:
+            ref = renamed(given)
+            maker = self._maker.get(ref)
+            if ref in inlined:
+                values.append(inlined[ref])
+            elif (
+                maker is not None
+                and maker.op == "map"
+                and self._only_reader(ref, node)
+                and ref.type.map == node.types[0].map
+                and ref.batched == node.types[0].batched
+            ):
+                self._absorb(maker, node)
+                inlined[ref] = substitute(maker.expr, tuple(place(r) for r in maker.extra))
+                values.append(inlined[ref])
+                nodes = [*maker.nodes, *nodes]
+            else:
+                values.append(place(ref))
+        return substitute(node.attribute, tuple(values)), tuple(operands), tuple(nodes)
+
+    def _producer(self, node: Node, extra: tuple[Ref, ...]) -> Step | None:
+        """The latest made operand whose step can take this map as its epilogue."""
+        kind = node.types[0]
+        for step in reversed(self.steps):
+            made = step.results[0]
+            if (
+                step.op in PRODUCERS
+                and made in extra
+                and self._only_reader(made, node)
+                and made.type.map == kind.map
+                and all(_beside(ref, made) for ref in (*extra, *step.extra) if ref != made)
+            ):
+                return step
+        return None
+
+    def _only_reader(self, ref: Ref, node: Node) -> bool:
+        """Whether ``node``, with what was put into it, is all that ever reads ``ref``."""
+        return {self._standing(number) for number in self.readers[ref]} <= {node.number}
+
+    def _standing(self, number: int) -> int:
+        while number in self._into:
+            number = self._into[number]
+        return number
+
+    def _absorb(self, step: Step, node: Node) -> None:
+        """``step`` is from now on part of what ``node`` stands for."""
+        self.steps.remove(step)
+        for absorbed in step.nodes:
+            if absorbed.number != node.number:
+                self._into[absorbed.number] = node.number
+
+    def _put(self, step: Step) -> None:
+        self.steps.append(step)
+        for ref in step.results:
+            self._maker[ref] = step
+
+
+def _beside(ref: Ref, made: Ref) -> bool:
+    """Whether an epilogue on ``made`` can read ``ref`` at the same place."""
+    h, w, c = ref.type.map
+    same_pixels = (h, w) == made.type.map[:2]
+    if ref.batched:
+        return same_pixels and c in (1, made.type.map[2])
+    return (h, w) == (1, 1) and c in (1, made.type.map[2])

@@ -1,0 +1,352 @@
+"""From steps to kernel calls: a layout for each value, a spec for each step, a phase for each call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from vecgrad.graph.nodes import Graph, Ref
+from vecgrad.kernels import choose
+from vecgrad.kernels.conv import gather
+from vecgrad.plan.accumulate import BESIDE, SEGMENT, Accumulator, image_groups
+from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, Stored
+from vecgrad.plan.fuse import Step, renamed
+from vecgrad.spec import kernel as specs
+from vecgrad.spec.errors import CompileError
+from vecgrad.spec.geometry import Conv, Window, window
+from vecgrad.spec.kernel import Epilogue, KernelSpec, PackSpec
+from vecgrad.spec.machine import ITEM_BYTES, Machine
+from vecgrad.spec.scalar import Operand, scalars
+from vecgrad.spec.tensor import Layout, as_map, size
+
+# Tasks that share the work of one pack.
+PACK_TASKS = 8
+
+# A dense layer whose weights exceed this is cut into blocks of them, each for all images: streaming the weights
+# anew for every chunk of images would cost more than the barrier (a quarter of a second-level cache of 1 MB).
+DENSE_BY_BLOCKS = 256 * 1024
+
+
+class Lowering:
+    """Turns steps into calls of a draft, one after the other.
+
+    offsets: where each parameter lies in the flat arrays, in entries. wanted: the accumulated values that have a
+    fixed destination in the gradients, by value.
+    """
+
+    def __init__(
+        self, graph: Graph, machine: Machine, dtype: str, draft: Draft, scalars: tuple[str, ...],
+        offsets: Mapping[str, int], entries: int,
+    ) -> None:  # fmt: skip
+        self.machine = machine
+        self.dtype = dtype
+        self.item = ITEM_BYTES[dtype]
+        self.draft = draft
+        self.scalars = scalars
+        self.accumulators: list[Accumulator] = []
+        self.packs: dict[tuple[int, PackSpec], Buffer] = {}
+        self.pack_calls: list[DraftCall] = []
+        self.gradient_entries = entries
+        self._pack_bytes = 0
+        self._values: dict[Ref, Stored] = {}
+        self._sums: dict[Ref, Accumulator] = {}
+        self._destination: dict[Ref, int] = {}
+        for name, ref in graph.outputs.items():
+            if name.startswith("gradient."):
+                self._destination[renamed(ref)] = offsets[name.removeprefix("gradient.")]
+        for node in graph.nodes:
+            if node.op == "input":
+                self._input(Ref(node), str(node.attribute), offsets)
+
+    # --- values ---------------------------------------------------------------------------------
+    def _input(self, ref: Ref, name: str, offsets: Mapping[str, int]) -> None:
+        shape = as_map(ref.shape)
+        layout = Layout(*shape, shape[2], self.dtype, ref.batched)
+        if name.startswith("parameter."):
+            base, offset = "parameters", offsets[name.removeprefix("parameter.")] * self.item
+        else:
+            base, offset = name, 0
+        self._values[ref] = Stored(self.draft.buffer(layout, base, offset), layout)
+
+    def value(self, ref: Ref) -> Stored:
+        """Where a value is; a pending sum over images is finished first."""
+        ref = renamed(ref)
+        if ref in self._sums and not self._sums[ref].summed:
+            self.finish_sums()
+        return self._values[ref]
+
+    def _new(self, ref: Ref) -> Stored:
+        """Memory for a result: whole vectors per pixel if batched, compact if not."""
+        dtype = ref.type.dtype
+        h, w, c = ref.type.map
+        pitch = self.machine.pitch(c, self.dtype) if ref.batched else c
+        layout = Layout(h, w, c, pitch, dtype, ref.batched)
+        if not ref.batched and ref in self._destination:
+            buffer = self.draft.buffer(layout, "gradients", self._destination[ref] * self.item)
+        else:
+            buffer = self.draft.buffer(layout)
+        stored = Stored(buffer, layout)
+        self._values[ref] = stored
+        return stored
+
+    def _sum(self, ref: Ref, length: int, slabs: int) -> tuple[Accumulator, Argument]:
+        """An accumulator for ``ref`` and the argument through which a chunk's kernel reaches its slab."""
+        parameter = ref in self._destination
+        if parameter:
+            destination = self._destination[ref]
+        else:
+            destination = self.gradient_entries
+            self.gradient_entries += -(-length // 16) * 16
+        h, w, c = ref.type.map
+        layout = Layout(h, w, c, c, self.dtype, False)
+        self._values[ref] = Stored(self.draft.buffer(layout, "gradients", destination * self.item), layout)
+        stride = -(-length // 16) * 16
+        slab = self._values[ref].buffer if slabs == 1 else self.draft.block(stride * slabs * self.item)
+        found = Accumulator(slab, length, stride, slabs, destination, parameter)
+        self._sums[ref] = found
+        self.accumulators.append(found)
+        return found, Argument(slab, 0, stride * self.item if slabs > 1 else 0)
+
+    def finish_sums(self) -> None:
+        """A phase in which the slabs of all pending sums meet."""
+        pending = [a for a in self.accumulators if not a.summed]
+        if not pending:
+            return
+        first = sum(-(-a.length // SEGMENT) for a in self.accumulators if a.summed)
+        count = sum(-(-a.length // SEGMENT) for a in pending)
+        if any(a.slabs > 1 for a in pending):
+            self.draft.over_tasks([self.sum_call(first, count)], count)
+        for a in pending:
+            a.summed = True
+
+    def sum_call(self, first: int, count: int) -> DraftCall:
+        """The call that sums the slabs of segments first … first + count − 1."""
+        pending = [a for a in self.accumulators if not a.summed]
+        table = Buffer(0, False, "table", first * 48)
+        # The slabs are listed so that they live until here; the kernel is given the arena and finds them by the table.
+        arguments = (
+            Argument(table), Argument(Buffer(0, False, "arena", 0)), Argument(Buffer(0, False, "gradients", 0)),
+        )  # fmt: skip
+        length = sum(a.length for a in pending if a.slabs > 1)
+        slabs = tuple(a.slab for a in pending)
+        return DraftCall(specs.SlabSumSpec(self.dtype), arguments, None, "sum", length, keeps=slabs)
+
+    def stored(self, ref: Ref) -> Stored:
+        """Where a value is, finished or not."""
+        return self._values[renamed(ref)]
+
+    def settle_gradient(self, ref: Ref) -> None:
+        """Makes sure that a parameter's gradient lies at its place, also where it is no plain sum over images."""
+        if ref in self._sums:
+            return
+        stored, destination = self.value(ref), self._destination[ref]
+        length = size(ref.shape)
+        if stored.buffer.base != "gradients":
+            layout = replace(stored.layout, batched=True)
+            target = self.draft.buffer(stored.layout, "gradients", destination * self.item)
+            spec = specs.MapSpec((Operand(0),), (layout,), (layout,))
+            arguments = (Argument(stored.buffer), Argument(target))
+            self.draft.over_tasks([DraftCall(spec, arguments, None, "copy", 1)], 1)
+        self.accumulators.append(Accumulator(Buffer(0, False, "gradients"), length, length, 1, destination, True))
+
+    # --- steps ----------------------------------------------------------------------------------
+    def lower(self, step: Step) -> None:
+        """Adds the calls that compute a step."""
+        match step.op, step.attribute:
+            case ("conv" | "conv_dx"), Conv() as conv:
+                self._conv(step, conv)
+            case "conv_dw", Conv() as conv:
+                self._conv_dw(step, conv)
+            case ("max_pool" | "max_pool_dx"), Window() as w:
+                self._pool(step, w, None)
+            case ("avg_pool" | "avg_pool_dx"), (Window() as w, bool() as counted):
+                self._pool(step, w, counted)
+            case "map", _:
+                self._map(step)
+            case ("reduce_sum" | "reduce_max"), _:
+                self._reduce_channels(step)
+            case "reduce_pixels", _:
+                self._reduce_pixels(step)
+            case "reshape", _:
+                self._reshape(step)
+            case _:
+                raise CompileError(f"no kernel is known for {step.op}")
+
+    def _call(self, step: Step, spec: KernelSpec, arguments: tuple[Argument, ...], batched: bool = True, always: bool = False) -> None:
+        units = self.draft.batch_size if batched else 1
+        call = DraftCall(spec, arguments, step, step.op, units, always)
+        if batched:
+            self.draft.over_images(call)
+        else:
+            self.draft.over_tasks([call], 1)
+
+    def _epilogue(self, step: Step) -> tuple[Epilogue, tuple[Argument, ...]]:
+        extras = [self.value(ref) for ref in step.extra]
+        return Epilogue(step.expr, tuple(e.layout for e in extras)), tuple(Argument(e.buffer) for e in extras)
+
+    def _conv(self, step: Step, conv: Conv) -> None:
+        source = self.value(step.inputs[0])
+        weights = self.value(step.inputs[1])
+        epilogue, extra = self._epilogue(step)
+        result = self._new(step.results[0])
+        forward = step.op == "conv"
+        inside, outside = source.layout, result.layout
+        flat = _flattened(conv, inside if forward else outside)
+        if flat is not None:
+            conv = flat
+            if forward:
+                inside = _flat(inside)
+            else:
+                outside = _flat(outside)
+                if any(layout.batched and layout.shape != (1, 1, layout.channels) for layout in epilogue.inputs):
+                    dense = all(x.pitch == x.channels or not x.batched for x in epilogue.inputs)
+                    if dense:
+                        epilogue = replace(epilogue, inputs=tuple(_flat(x) if x.batched else x for x in epilogue.inputs))
+                    else:
+                        conv, outside = step.attribute, result.layout  # type: ignore[assignment]
+        one_pixel = conv.window.out_size == (1, 1) if forward else conv.window.in_size == (1, 1)
+        by_blocks = one_pixel and size(conv.weight_shape) * self.item > DENSE_BY_BLOCKS and self.draft.batch_size > 1
+        pick = choose.forward_spec if forward else choose.dx_spec
+        spec, pack = pick(
+            conv, inside, outside, self.machine,
+            epilogue=epilogue, scalars=self._used(epilogue), mode="blocks" if by_blocks else "images",
+            images=self.draft.batch_size if by_blocks else self.draft.images_per_chunk,
+        )  # fmt: skip
+        packed = self._pack(weights, replace(pack, tasks=PACK_TASKS))
+        arguments = (Argument(source.buffer), Argument(packed), *extra, Argument(result.buffer))
+        if by_blocks:
+            call = DraftCall(spec, arguments, step, step.op, self.draft.batch_size)
+            gathered = gather(spec, self.machine)
+            self.draft.over_tasks([call], gathered.groups * gathered.blocks)
+        else:
+            self._call(step, spec, arguments)
+
+    def _pack(self, weights: Stored, pack: PackSpec) -> Buffer:
+        """The packed weights; made once for each weights and order. Packs of parameters are made when these change."""
+        key = (id(weights.buffer), pack)
+        if key not in self.packs:
+            nbytes = -(-pack.entries * self.item // 4096) * 4096
+            parameter = weights.buffer.base == "parameters"
+            if parameter:
+                # A line between packs keeps them from lying a multiple of 4096 bytes apart.
+                packed = Buffer(nbytes, False, "packs", self._pack_bytes)
+                self._pack_bytes += nbytes + 64
+            else:
+                packed = self.draft.block(nbytes)
+            call = DraftCall(pack, (Argument(weights.buffer), Argument(packed)), None, "pack", 1)
+            self.packs[key] = packed
+            if parameter:
+                self.pack_calls.append(call)
+            else:
+                self.draft.over_tasks([call], PACK_TASKS)
+        return self.packs[key]
+
+    @property
+    def pack_bytes(self) -> int:
+        return self._pack_bytes
+
+    def _conv_dw(self, step: Step, conv: Conv) -> None:
+        x, dy = self.value(step.inputs[0]), self.value(step.inputs[1])
+        layout = x.layout
+        flat = _flattened(conv, layout)
+        if flat is not None:
+            conv, layout = flat, _flat(layout)
+        length = size(conv.weight_shape)
+        batch = self.draft.batch_size
+        if length <= BESIDE:
+            spec = choose.dw_spec(conv, layout, dy.layout, self.machine)
+            _, slab = self._sum(step.results[0], length, self.draft.chunks)
+            self._call(step, spec, (Argument(x.buffer), Argument(dy.buffer), slab), always=True)
+            return
+        spec = choose.dw_spec(conv, layout, dy.layout, self.machine, mode="blocks")
+        groups = image_groups(conv.groups * spec.k_blocks * spec.c_blocks, batch)
+        found, slab = self._sum(step.results[0], length, groups)
+        spec = replace(
+            spec, image_groups=groups, images_per_group=-(-batch // groups), slab_stride=found.stride
+        )
+        call = DraftCall(spec, (Argument(x.buffer), Argument(dy.buffer), replace(slab, per_chunk=0)), step, step.op, batch)
+        self.draft.over_tasks([call], spec.tasks)
+
+    def _pool(self, step: Step, w: Window, counted: bool | None) -> None:
+        inputs = [self.value(ref) for ref in step.inputs]
+        epilogue, extra = self._epilogue(step)
+        used = self._used(epilogue)
+        results = [self._new(ref) for ref in step.results]
+        first, out = inputs[0].layout, results[0].layout
+        spec: KernelSpec
+        match step.op:
+            case "max_pool":
+                spec = specs.MaxPoolSpec(w, first, out, results[1].layout, epilogue, used)
+            case "max_pool_dx":
+                spec = specs.MaxPoolDxSpec(w, first, inputs[1].layout, out, epilogue, used)
+            case "avg_pool":
+                spec = specs.AvgPoolSpec(w, first, out, bool(counted), epilogue, used)
+            case _:
+                spec = specs.AvgPoolDxSpec(w, first, out, bool(counted), epilogue, used)
+        before = tuple(Argument(s.buffer) for s in inputs)
+        self._call(step, spec, (*before, *extra, *(Argument(s.buffer) for s in results)))
+
+    def _map(self, step: Step) -> None:
+        stored, layouts = self._operands(step)
+        result = self._new(step.results[0])
+        layout = replace(result.layout, batched=True)
+        spec = specs.MapSpec((step.expr,), layouts, (layout,), self._used(Epilogue(step.expr)))
+        arguments = (*(Argument(s.buffer) for s in stored), Argument(result.buffer))
+        self._call(step, spec, arguments, batched=step.results[0].batched)
+
+    def _reduce_channels(self, step: Step) -> None:
+        stored, layouts = self._operands(step)
+        result = self._new(step.results[0])
+        spec = specs.ReduceChannelsSpec(
+            "sum" if step.op == "reduce_sum" else "max", step.expr, layouts,
+            replace(result.layout, batched=True), self._used(Epilogue(step.expr)),
+        )  # fmt: skip
+        arguments = (*(Argument(s.buffer) for s in stored), Argument(result.buffer))
+        self._call(step, spec, arguments, batched=step.results[0].batched)
+
+    def _reduce_pixels(self, step: Step) -> None:
+        stored, layouts = self._operands(step)
+        channels = size(step.results[0].shape)
+        spec = specs.ReducePixelsSpec(step.expr, layouts, channels, self.dtype, self._used(Epilogue(step.expr)))
+        before = tuple(Argument(s.buffer) for s in stored)
+        if not any(ref.batched for ref in step.extra):
+            result = self._new(step.results[0])
+            self._call(step, spec, (*before, Argument(result.buffer)), batched=False)
+            return
+        _, slab = self._sum(step.results[0], channels, self.draft.chunks)
+        self._call(step, spec, (*before, slab), always=True)
+
+    def _operands(self, step: Step) -> tuple[list[Stored], tuple[Layout, ...]]:
+        """What a map or reduction reads, as its kernel sees it. Over unbatched values it is a kernel for one image."""
+        stored = [self.value(ref) for ref in step.extra]
+        over_batch = any(ref.batched for ref in step.extra)
+        return stored, tuple(s.layout if over_batch else replace(s.layout, batched=True) for s in stored)
+
+    def _reshape(self, step: Step) -> None:
+        """A batched map under another shape: the same memory where it is dense, else a copy."""
+        source, ref = self.value(step.inputs[0]), step.results[0]
+        h, w, c = ref.type.map
+        if source.layout.pitch == source.layout.channels:
+            self._values[ref] = Stored(source.buffer, Layout(h, w, c, c, source.layout.dtype))
+            return
+        result = self._new(ref)
+        spec = specs.CopySpec(source.layout, result.layout)
+        self._call(step, spec, (Argument(source.buffer), Argument(result.buffer)))
+
+    def _used(self, epilogue: Epilogue) -> tuple[str, ...]:
+        """The table of runtime scalars, for a kernel that reads any: the same for all, so that equal kernels stay equal."""
+        return self.scalars if scalars(epilogue.expr) else ()
+
+
+def _flattened(conv: Conv, layout: Layout) -> Conv | None:
+    """A convolution that covers its map, as the 1 × 1 convolution on the flattened map, where that is the same memory."""
+    if conv.window.out_size != (1, 1) or conv.window.kernel != conv.window.in_size or conv.groups != 1:
+        return None
+    if conv.window.in_size == (1, 1) or layout.pitch != layout.channels:
+        return None
+    return Conv(window((1, 1), (1, 1)), size(conv.in_shape), conv.channels_out)
+
+
+def _flat(layout: Layout) -> Layout:
+    features = size(layout.shape)
+    return Layout(1, 1, features, features, layout.dtype, layout.batched)

@@ -1,0 +1,144 @@
+"""The planner: fuse, lower, settle memory, and write the plan down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vecgrad.graph.nodes import Graph
+from vecgrad.graph.verify import verify
+from vecgrad.kernels.offer import Refusal
+from vecgrad.kernels.registry import candidates, chosen, scratch_bytes
+from vecgrad.plan.accumulate import SEGMENT, slabs_for
+from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, DraftPhase
+from vecgrad.plan.fuse import Step, fuse, renamed
+from vecgrad.plan.lower import PACK_TASKS, Lowering
+from vecgrad.plan.plan import Plan, PlannedCall, PlannedPhase, Result
+from vecgrad.spec.kernel import FlatMapSpec
+from vecgrad.spec.machine import ITEM_BYTES, Machine
+from vecgrad.spec.scalar import Expr, Operand, substitute
+
+
+@dataclass(frozen=True)
+class Update:
+    """The update rule as a graph over the flat arrays (``graph.build.record_update``) and its state's names."""
+
+    graph: Graph
+    state: tuple[str, ...]
+    scalars: tuple[str, ...]
+
+
+def make(
+    graph: Graph, machine: Machine, dtype: str, batch_size: int, offsets: Mapping[str, int], entries: int,
+    update: Update | None = None,
+) -> Plan:  # fmt: skip
+    """The plan of ``graph`` for ``machine``.
+
+    offsets: where each parameter begins in the flat arrays of ``entries`` entries. With ``update`` the plan goes on,
+    in its part "update", to change the parameters by their gradients.
+    """
+    verify(graph)
+    scalars = ("images", "inverse_weight", "learning_rate", *(update.scalars if update else ()))
+    chunks = slabs_for(batch_size)
+    draft = Draft(batch_size, chunks, -(-batch_size // chunks))
+    lowering = Lowering(graph, machine, dtype, draft, scalars, offsets, entries)
+    for step in fuse(graph):
+        lowering.lower(step)
+    _keep_results(graph, lowering)
+    if update is None:
+        lowering.finish_sums()
+    else:
+        _add_update(draft, lowering, update, entries, dtype)
+    if lowering.pack_calls:
+        draft.over_tasks(lowering.pack_calls, PACK_TASKS, "pack")
+    arena, frame = draft.settle()
+    item = ITEM_BYTES[dtype]
+    segments = tuple(record for a in lowering.accumulators for record in a.segments(item))
+    phases = tuple(_phase(phase, draft, machine) for phase in draft.phases)
+    return Plan(
+        machine, dtype, batch_size, phases, arena, frame, lowering.pack_bytes, lowering.gradient_entries,
+        segments, scalars, _results(graph, lowering, draft),
+    )  # fmt: skip
+
+
+def _keep_results(graph: Graph, lowering: Lowering) -> None:
+    for name, ref in graph.outputs.items():
+        lowering.stored(ref).buffer.kept = True
+        if name.startswith("gradient."):
+            lowering.settle_gradient(renamed(ref))
+
+
+def _results(graph: Graph, lowering: Lowering, draft: Draft) -> dict[str, Result]:
+    whole = DraftPhase("main", 1, draft.batch_size)
+    found = {}
+    for name, ref in graph.outputs.items():
+        stored = lowering.stored(ref)
+        found[name] = Result(draft.place(Argument(stored.buffer), whole), stored.layout, ref.shape)
+    return found
+
+
+def _add_update(draft: Draft, lowering: Lowering, update: Update, entries: int, dtype: str) -> None:
+    """One phase over the segments: the slabs that are still apart meet, then the rule changes the parameters there."""
+    inputs = ("w", "g", *update.state)
+    exprs = tuple(_inlined(update.graph, name, inputs) for name in ("w", *update.state))
+    spec = FlatMapSpec(exprs, len(inputs), dtype, lowering.scalars)
+    item = ITEM_BYTES[dtype]
+    arrays = {"w": Buffer(0, False, "parameters"), "g": Buffer(0, False, "gradients")}
+    arrays |= {name: Buffer(0, False, "state", i * entries * item) for i, name in enumerate(update.state)}
+    arguments = [Buffer(0, False, "table"), *(arrays[name] for name in inputs)]
+    arguments += [arrays[name] for name in ("w", *update.state)]
+    step = Step("update", None, (), exprs[0], (), (), tuple(n for n in update.graph.live() if n.op == "map"))
+    change = DraftCall(spec, tuple(Argument(a) for a in arguments), step, "update", entries)
+    count = sum(-(-a.length // SEGMENT) for a in lowering.accumulators)
+    if any(a.summed for a in lowering.accumulators):
+        lowering.finish_sums()
+        draft.over_tasks([change], count, "update")
+    else:
+        draft.over_tasks([lowering.sum_call(0, count), change], count, "update")
+
+
+def _inlined(graph: Graph, output: str, inputs: tuple[str, ...]) -> Expr:
+    """The named output as one expression of the inputs."""
+
+    def expression(ref: object) -> Expr:
+        node = ref.node  # type: ignore[attr-defined]
+        if node.op == "input":
+            return Operand(inputs.index(node.attribute))
+        assert node.op == "map", "an update rule is made of maps"
+        return substitute(node.attribute, tuple(expression(r) for r in node.inputs))
+
+    return expression(graph.outputs[output])
+
+
+def _phase(phase: DraftPhase, draft: Draft, machine: Machine) -> PlannedPhase:
+    calls = tuple(_call(call, phase, draft, machine) for call in phase.calls)
+    return PlannedPhase(calls, phase.chunks, phase.images_per_chunk, phase.part)
+
+
+def _call(call: DraftCall, phase: DraftPhase, draft: Draft, machine: Machine) -> PlannedCall:
+    offer = chosen(call.spec, machine)
+    refused = tuple(f"{a.kernel}: {a.reason}" for a in candidates(call.spec, machine) if isinstance(a, Refusal))
+    step = call.step
+    return PlannedCall(
+        spec=call.spec,
+        operands=tuple(draft.place(argument, phase) for argument in call.arguments),
+        op=call.op,
+        scope=step.scope if step else "",
+        stage=step.nodes[0].stage if step else phase.part,
+        formula=step.formula if step else "",
+        kernel=offer.kernel,
+        fused=_fused(step) if step else "",
+        flops=offer.flops * call.units,
+        nbytes=(offer.bytes_read + offer.bytes_written) * call.units,
+        seconds=offer.seconds * call.units,
+        scratch=scratch_bytes(call.spec, machine),
+        always=call.always,
+        refused=refused,
+    )
+
+
+def _fused(step: Step) -> str:
+    """The map's body, or what joined the primitive; the entry itself is written x0."""
+    if step.op == "update":
+        return ""
+    return "" if step.expr == Operand(0) and step.op != "map" else str(step.expr)

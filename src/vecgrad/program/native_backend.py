@@ -1,0 +1,212 @@
+"""The compiled backend: plans made and loaded when first needed, each run one or two native calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vecgrad.graph.build import Wanted, record, record_update
+from vecgrad.kernels import registry
+from vecgrad.layers import Layer
+from vecgrad.losses import Loss
+from vecgrad.plan import BASES, Plan, Update, make
+from vecgrad.plan.plan import Place, Result
+from vecgrad.program.flat import FlatLayout
+from vecgrad.runtime import (
+    Call,
+    Engine,
+    Job,
+    Operand,
+    Phase,
+    address_of,
+    aligned,
+    default_cache,
+    get_num_threads,
+    host_machine,
+)
+from vecgrad.spec.machine import ITEM_BYTES, Machine
+from vecgrad.spec.tensor import Shape
+from vecgrad.updates import Update as Rule
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+TRAINING = Wanted(loss=True, gradients=True)
+
+
+class NativeBackend:
+    """Flat arrays in aligned memory, and for each kind of result a compiled plan."""
+
+    name = "native"
+
+    def __init__(
+        self, model: Layer, input_shape: Shape, output_shape: Shape, loss: Loss | None, update: Rule | None,
+        layout: FlatLayout, dtype: str, batch_size: int, threads: int | None, machine: Machine | None,
+    ) -> None:  # fmt: skip
+        self.machine = machine or host_machine()
+        self.threads = threads
+        self._model, self._loss, self._update, self._layout = model, loss, update, layout
+        self._shapes = (input_shape, output_shape)
+        self._dtype, self._batch_size = dtype, batch_size
+        names = update.state() if update else ()
+        item = ITEM_BYTES[dtype]
+        self._memory = aligned((1 + len(names)) * layout.entries * item)
+        self.weights: Array = self._memory.array(dtype, (layout.entries,), 0)
+        self.state: dict[str, Array] = {
+            name: self._memory.array(dtype, (layout.entries,), (1 + i) * layout.entries * item)
+            for i, name in enumerate(names)
+        }
+        self._version = 0
+        self._compiled: dict[tuple[Wanted, bool], Compiled] = {}
+
+    def changed(self) -> None:
+        """The weights were written: what was derived from them is stale."""
+        self._version += 1
+
+    def plan(self, wanted: Wanted, training: bool = False) -> Plan:
+        """The plan of what is wanted; ``training``: followed by the update."""
+        return self.compiled(wanted, training).plan
+
+    def compiled(self, wanted: Wanted, training: bool = False) -> Compiled:
+        """What is wanted, ready to run; compiled at the first request."""
+        key = (wanted, training)
+        if key not in self._compiled:
+            self._compiled[key] = Compiled(self._make(wanted, training), self._memory.address, self._layout.entries)
+        return self._compiled[key]
+
+    def _make(self, wanted: Wanted, training: bool) -> Plan:
+        shapes = {name: slot.shape for name, slot in self._layout.slots.items()}
+        graph = record(self._model, self._loss, *self._shapes, shapes, self._dtype, wanted)
+        offsets = {name: slot.offset for name, slot in self._layout.slots.items()}
+        update = None
+        if training and self._update is not None:
+            rule = record_update(self._update, self._layout.entries, self._dtype)
+            update = Update(rule, self._update.state(), tuple(self._update.scalars(1)))
+        return make(graph, self.machine, self._dtype, self._batch_size, offsets, self._layout.entries, update)
+
+    def run(
+        self, wanted: Wanted, x: Array, t: Array | None, w: Array | None, scalars: Mapping[str, float]
+    ) -> dict[str, Array]:
+        """What is wanted, by the names that ``graph.build.record`` documents."""
+        compiled = self.compiled(wanted)
+        compiled.set(x, t, w, scalars)
+        self._refresh(compiled)
+        compiled.run("main", self._thread_count())
+        return {name: compiled.result(result, x) for name, result in compiled.plan.results.items()}
+
+    def step(self, x: Array, t: Array, w: Array, scalars: Mapping[str, float]) -> float:
+        """One training step in one native call; the loss before it."""
+        compiled = self.compiled(TRAINING, training=True)
+        compiled.set(x, t, w, scalars)
+        self._refresh(compiled)
+        compiled.run("all", self._thread_count())
+        self._version += 1
+        compiled.packed = self._version
+        return compiled.number("loss")
+
+    def _refresh(self, compiled: Compiled) -> None:
+        if compiled.packed != self._version:
+            compiled.run("pack", self._thread_count())
+            compiled.packed = self._version
+
+    def _thread_count(self) -> int:
+        return self.threads or get_num_threads()
+
+
+class Compiled:
+    """A plan with its code and memory. ``packed``: the version of the weights that the packs were made from."""
+
+    def __init__(self, plan: Plan, flat_address: int, entries: int) -> None:
+        self.plan = plan
+        self.packed = -1
+        item = ITEM_BYTES[plan.dtype]
+        sources = {call.spec.name: registry.generate(call.spec, plan.machine) for call in plan.calls()}
+        self.sources = sources
+        self.engine = Engine.load(sources, plan.machine, default_cache())
+        self._memory = {
+            "arena": aligned(max(plan.arena, 64)),
+            "gradients": aligned(plan.gradients * item),
+            "packs": aligned(max(plan.packs, 64)),
+            "table": aligned(max(len(plan.segments) * 48, 64)),
+        }
+        if plan.segments:
+            self._memory["table"].array("int64", (len(plan.segments), 6), 0)[...] = plan.segments
+        self._fixed = {name: memory.address for name, memory in self._memory.items()}
+        self._fixed |= {"parameters": flat_address, "state": flat_address + entries * item}
+        self._phases = tuple(_phase(phase) for phase in plan.phases)
+        self._ranges = {part: plan.range(part) for part in ("main", "update", "pack")}
+        self._ranges["all"] = (0, len(plan.phases))
+        self._loss_cache: dict[str, Array] = {}
+        self._job: Job | None = None
+        self._frames = aligned(64)
+
+    def job(self, threads: int) -> Job:
+        """The call table for at least ``threads`` threads."""
+        if self._job is None or self._job.threads < threads:
+            plan = self.plan
+            job = Job(
+                self._phases, self.engine, bases=len(BASES), threads=threads,
+                scratch_bytes=plan.scratch, scalars=len(plan.scalars),
+            )  # fmt: skip
+            # Frames a page apart beyond their size, so that threads' frames do not fall on the same cache sets.
+            stride = -(-plan.frame // 4096) * 4096 + 4096 + 64
+            self._frames = aligned(stride * threads)
+            for name, address in self._fixed.items():
+                job.bases[:, BASES.index(name)] = address
+            job.bases[:, BASES.index("frame")] = self._frames.address + stride * np.arange(threads)
+            if self._job is not None:
+                job.bases[:, :3] = self._job.bases[0, :3]
+                job.scalars[...] = self._job.scalars
+                job.images = self._job.images
+            self._job = job
+        return self._job
+
+    def set(self, x: Array, t: Array | None, w: Array | None, scalars: Mapping[str, float]) -> None:
+        """What the next run reads: C-contiguous arrays of the plan's dtype, which must outlive it."""
+        job = self._job or self.job(1)
+        for number, array in enumerate((x, t, w)):
+            job.bases[:, number] = address_of(array) if array is not None else 0
+        job.images = len(x)
+        for number, name in enumerate(self.plan.scalars[1:], 1):
+            job.scalars[number] = scalars.get(name, 0.0)
+
+    def run(self, part: str, threads: int) -> None:
+        first, end = self._ranges[part]
+        if first < end:
+            self.job(threads).run(first, end, threads)
+
+    def time(self, part: str, threads: int) -> Array:
+        """Nanoseconds by thread and call."""
+        first, end = self._ranges[part]
+        return self.job(threads).run_timed(first, end, threads)
+
+    def number(self, name: str) -> float:
+        """A result that is a single number."""
+        if name not in self._loss_cache:
+            place = self.plan.results[name].place
+            self._loss_cache[name] = self._memory[place.base].array(self.plan.dtype, (1,), place.offset)
+        return float(self._loss_cache[name][0])
+
+    def result(self, result: Result, x: Array) -> Array:
+        """A copy of a result in its public shape, without padding lanes."""
+        layout, place = result.layout, result.place
+        n = len(x)
+        if place.base == "x":
+            return x.reshape(n, *result.shape).copy()
+        lead = (n,) if layout.batched else ()
+        padded = self._memory[place.base].array(
+            layout.dtype, (*lead, layout.height, layout.width, layout.pitch), place.offset
+        )
+        return padded[..., : layout.channels].reshape(*lead, *result.shape).copy()
+
+
+def _phase(phase: Any) -> Phase:
+    calls = tuple(
+        Call(call.spec.name, tuple(_operand(place) for place in call.operands), call.always) for call in phase.calls
+    )
+    return Phase(calls, phase.chunks, phase.images_per_chunk)
+
+
+def _operand(place: Place) -> Operand:
+    return Operand(BASES.index(place.base), place.offset, place.per_image, place.per_chunk)

@@ -1,0 +1,89 @@
+"""From a program to a run folder and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from vecgrad.data import Dataset
+from vecgrad.program.compile import compile
+from vecgrad.program.program import Program
+from vecgrad.runs import Run, read, write
+
+
+class Trained(Protocol):
+    """A history: JSON with "epochs", one record each, and "settings", how the network was trained."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+def save(
+    folder: str | os.PathLike[str],
+    program: Program,
+    history: Trained | None,
+    data: Dataset | Mapping[str, Any] | None,
+    metrics: Mapping[str, Any] | None,
+) -> Path:
+    """What ``Program.save`` does; the caller sees to it that the program stands still."""
+    told = {} if history is None else history.to_json()
+    run = Run(
+        model=program.model,
+        input_shape=program.input_shape,
+        output_shape=program.output_shape,
+        loss=program.loss,
+        optimizer=program.optimizer,
+        batch_size=program.batch_size,
+        dtype=program.dtype,
+        seed=program.seed,
+        steps=program.steps,
+        parameters=program.parameters,
+        state=program.state,
+        data=_described(data) if isinstance(data, Dataset) else data,
+        training=told.get("settings"),
+        history=told.get("epochs", ()),
+        metrics=metrics or {},
+    )
+    return write(folder, run)
+
+
+def load(
+    run: str | os.PathLike[str] | Run,
+    *,
+    batch_size: int | None = None,
+    threads: int | None = None,
+    backend: str = "native",
+    layers: Mapping[str, type] | None = None,
+) -> Program:
+    """The program that a run folder holds, with its optimizer's state and step count, so that training can go on.
+
+    run: the folder, or what ``vecgrad.runs.read`` made of it. batch_size: None means as it was trained.
+    threads, backend: as in ``compile``. layers: classes of your own (layers, losses, update rules) by name,
+    such as {"Swish": Swish}; a run is data and never imports anything by itself.
+
+    Raises RunError for a run that is incomplete, changed, of a newer format, or needs a class it was not given.
+    """
+    found = run if isinstance(run, Run) else read(run, layers)
+    program = compile(
+        found.model,
+        found.input_shape,
+        loss=found.loss,
+        optimizer=found.optimizer,
+        batch_size=found.batch_size if batch_size is None else batch_size,
+        threads=threads,
+        seed=found.seed,
+        dtype=found.dtype,
+        backend=backend,
+        parameters=found.parameters,
+    )
+    program.load_state(found.state, found.steps)
+    return program
+
+
+def _described(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "source": dataset.name,
+        "class_names": list(dataset.class_names),
+        "preparation": dataset.preparation.to_json(),
+    }
