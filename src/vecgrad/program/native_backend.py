@@ -47,7 +47,7 @@ class NativeBackend:
         self.machine = machine or host_machine()
         self.threads = threads
         self._model, self._loss, self._update, self._layout = model, loss, update, layout
-        self._shapes = (input_shape, output_shape)
+        self.shapes = (input_shape, output_shape)
         self._dtype, self._batch_size = dtype, batch_size
         names = update.state() if update else ()
         item = ITEM_BYTES[dtype]
@@ -77,7 +77,7 @@ class NativeBackend:
 
     def _make(self, wanted: Wanted, training: bool) -> Plan:
         shapes = {name: slot.shape for name, slot in self._layout.slots.items()}
-        graph = record(self._model, self._loss, *self._shapes, shapes, self._dtype, wanted)
+        graph = record(self._model, self._loss, *self.shapes, shapes, self._dtype, wanted)
         offsets = {name: slot.offset for name, slot in self._layout.slots.items()}
         update = None
         if training and self._update is not None:

@@ -208,6 +208,22 @@ class Program:
         with self._lock:
             return save(folder, self, history, data, metrics)
 
+    def explain(self, time: bool = False) -> Explanation:
+        """How the training step (without optimizer: the prediction) is computed, call by call.
+
+        time: also measures each call on a full batch of noise; the parameters stay as they are. Raises ArgumentError for the
+        reference backend, which has no plan.
+        """
+        from vecgrad.program.explain import explain
+        from vecgrad.program.native_backend import NativeBackend
+        from vecgrad.runtime import get_num_threads
+
+        if not isinstance(self._backend, NativeBackend):
+            raise ArgumentError('only compiled programs can be explained; compile with backend="native"')
+        with self._lock:
+            threads = self._backend.threads or get_num_threads()
+            return explain(self._backend, self.optimizer is not None, time, threads)
+
     # --- inside ---------------------------------------------------------------------------------
     def _predict(self, x: Any, wanted: Wanted, name: str) -> Array:
         x = door.images(x, self.input_shape, self.dtype, self._rescales)
