@@ -42,7 +42,17 @@ def lenet5() -> Network:
 
 
 def mnist_cnn() -> Network:
-    layers = [Conv2D(32, 3), ReLU(), Conv2D(64, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(128), ReLU(), Dense(10)]
+    layers = [
+        Conv2D(32, 3),
+        ReLU(),
+        Conv2D(64, 3),
+        ReLU(),
+        MaxPool2D(2),
+        Flatten(),
+        Dense(128),
+        ReLU(),
+        Dense(10),
+    ]
     return Network(vg.Sequential(layers), (28, 28, 1), 64)
 
 
@@ -53,7 +63,11 @@ def vgg_small() -> Network:
     return Network(vg.Sequential([*layers, Flatten(), Dense(10)]), (32, 32, 3), 128)
 
 
-NETWORKS: dict[str, Callable[[], Network]] = {"lenet5": lenet5, "mnist_cnn": mnist_cnn, "vgg_small": vgg_small}
+NETWORKS: dict[str, Callable[[], Network]] = {
+    "lenet5": lenet5,
+    "mnist_cnn": mnist_cnn,
+    "vgg_small": vgg_small,
+}
 
 
 def torch_twin(network: Network, channels_last: bool) -> Any:
@@ -65,7 +79,9 @@ def torch_twin(network: Network, channels_last: bool) -> Any:
     for layer in network.model.layers:
         match layer:
             case Conv2D(filters=k, kernel_size=size, padding=padding):
-                modules.append(torch.nn.Conv2d(shape[2], k, size, padding=0 if padding == "valid" else padding))
+                modules.append(
+                    torch.nn.Conv2d(shape[2], k, size, padding=0 if padding == "valid" else padding)
+                )
             case ReLU():
                 modules.append(torch.nn.ReLU())
             case MaxPool2D(pool_size=size):
@@ -140,7 +156,9 @@ def measure(name: str, threads: int, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("networks", nargs="*", default=["lenet5", "mnist_cnn"], metavar="NETWORK")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=40)
@@ -148,8 +166,12 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
-    print(f"{platform.processor() or platform.machine()}, Python {sys.version.split()[0]}, torch {torch.__version__}")
-    print(f"{'network':<12}{'batch':>6}{'threads':>8}{'vecgrad ms':>12}{'NCHW ms':>10}{'ch. last ms':>12}{'ratio':>8}  quartiles")
+    print(
+        f"{platform.processor() or platform.machine()}, Python {sys.version.split()[0]}, torch {torch.__version__}"
+    )
+    print(
+        f"{'network':<12}{'batch':>6}{'threads':>8}{'vecgrad ms':>12}{'NCHW ms':>10}{'ch. last ms':>12}{'ratio':>8}  quartiles"
+    )
     rows = []
     for name in options.networks:
         for threads in options.threads:

@@ -32,7 +32,9 @@ class Results:
     gradients: dict[str, Any] = field(default_factory=dict)
 
 
-def run(e: Emitter, model: Any, loss: Any, x: Any, t: Any, w: Any, p: Mapping[str, Any], wanted: Wanted) -> Results:
+def run(
+    e: Emitter, model: Any, loss: Any, x: Any, t: Any, w: Any, p: Mapping[str, Any], wanted: Wanted
+) -> Results:
     """What is wanted of ``model``, emitted through ``e``; t, w: target and image weights (None when only forward)."""
     results = Results()
     y, saved = model.forward(e, x, p)
@@ -59,7 +61,13 @@ def run(e: Emitter, model: Any, loss: Any, x: Any, t: Any, w: Any, p: Mapping[st
 
 
 def record(
-    model: Any, loss: Any, input_shape: Shape, output_shape: Shape, shapes: Mapping[str, Shape], dtype: str, wanted: Wanted
+    model: Any,
+    loss: Any,
+    input_shape: Shape,
+    output_shape: Shape,
+    shapes: Mapping[str, Shape],
+    dtype: str,
+    wanted: Wanted,
 ) -> Graph:
     """The graph of what is wanted. Inputs: "x", "target", "weight" and "parameter.NAME"; outputs: "prediction",
     "probabilities", "loss", "dx", "gradient.NAME", and for a trace "trace.SCOPE.x", "trace.SCOPE.dx"."""

@@ -27,7 +27,7 @@ class EagerValue:
 
     @property
     def shape(self) -> Shape:
-        return self.array.shape[1:] if self.batched else self.array.shape
+        return tuple(self.array.shape[1:] if self.batched else self.array.shape)
 
 
 class EagerEmitter:
@@ -70,7 +70,9 @@ class EagerEmitter:
         arrays = tuple(_aligned(v, rank) for v in operands)
         whole = np.broadcast_shapes(*(a.shape for a in arrays))
         result = evaluate(expr, arrays, self.scalars, self.dtype)
-        return EagerValue(np.array(np.broadcast_to(result, whole), self.dtype), any(v.batched for v in operands))
+        return EagerValue(
+            np.array(np.broadcast_to(result, whole), self.dtype), any(v.batched for v in operands)
+        )
 
     def reduce(
         self, how: Literal["sum", "max"], x: EagerValue, over: Literal["channels", "pixels"]

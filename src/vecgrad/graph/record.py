@@ -74,7 +74,9 @@ class RecordingEmitter:
 
     def avg_pool_dx(self, dy: Ref, g: Window, count_padding: bool) -> Ref:
         kind = self._batch((*g.in_size, dy.shape[2]))
-        return Ref(self._node("avg_pool_dx", (dy,), kind, attribute=(g, count_padding), formula="4.5 (average)"))
+        return Ref(
+            self._node("avg_pool_dx", (dy,), kind, attribute=(g, count_padding), formula="4.5 (average)")
+        )
 
     def map(self, body: Callable[..., Expr], *operands: Ref, formula: str = "") -> Ref:
         expr = lift(body(*(Operand(i) for i in range(len(operands)))))
@@ -89,11 +91,15 @@ class RecordingEmitter:
         if how != "sum":
             raise ShapeError("reduce over pixels exists for sums only; take the maximum over channels")
         kind = Type(x.shape[-1:] or (1,), False, self.dtype)
-        return Ref(self._node("reduce_pixels", (x,), kind, formula="6 (bias)" if self.stage == "backward" else ""))
+        return Ref(
+            self._node("reduce_pixels", (x,), kind, formula="6 (bias)" if self.stage == "backward" else "")
+        )
 
     def reshape(self, x: Ref, shape: Shape) -> Ref:
         if size(x.shape) != size(shape):
-            raise ShapeError(f"cannot reshape {x.shape} to {shape}: {size(x.shape)} entries against {size(shape)}")
+            raise ShapeError(
+                f"cannot reshape {x.shape} to {shape}: {size(x.shape)} entries against {size(shape)}"
+            )
         while x.node.op == "reshape":
             x = x.node.inputs[0]
         if x.shape == shape:
@@ -133,7 +139,9 @@ class RecordingEmitter:
 
     def _expect(self, value: Ref, shape: Shape, what: str) -> None:
         if value.shape != shape:
-            raise ShapeError(f"{'.'.join(self._scopes)}: {what} has shape {value.shape}, the geometry says {shape}")
+            raise ShapeError(
+                f"{'.'.join(self._scopes)}: {what} has shape {value.shape}, the geometry says {shape}"
+            )
 
 
 def _cover(g: Conv, shape: tuple[int, int, int]) -> Conv | None:

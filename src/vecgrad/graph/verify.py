@@ -8,8 +8,8 @@ from vecgrad.spec.scalar import Expr, Operand
 from vecgrad.spec.scalar import nodes as expression_nodes
 
 OPS = frozenset(
-    "input conv conv_dx conv_dw max_pool max_pool_dx avg_pool avg_pool_dx map reduce_sum reduce_max reduce_pixels reshape".split()
-)
+    ("input", "conv", "conv_dx", "conv_dw", "max_pool", "max_pool_dx", "avg_pool", "avg_pool_dx")
+) | frozenset(("map", "reduce_sum", "reduce_max", "reduce_pixels", "reshape"))
 
 
 def verify(graph: Graph) -> Graph:
@@ -20,7 +20,9 @@ def verify(graph: Graph) -> Graph:
         _check(node.op in OPS, node, "unknown operation")
         for ref in node.inputs:
             _check(ref.node.number in seen, node, f"reads {ref} before it is written")
-            _check(ref.port < len(ref.node.types), node, f"reads a result that %{ref.node.number} does not have")
+            _check(
+                ref.port < len(ref.node.types), node, f"reads a result that %{ref.node.number} does not have"
+            )
         match node.op, node.attribute:
             case "input", str(name):
                 _check(name not in names, node, f"a second input {name!r}")
@@ -35,7 +37,9 @@ def verify(graph: Graph) -> Graph:
                 _check(node.types[0].shape[:2] == g.out_size, node, "its size is not the window's")
             case "map", Expr() as expr:
                 used = {n.index for n in expression_nodes(expr) if isinstance(n, Operand)}
-                _check(all(i < len(node.inputs) for i in used), node, "reads an operand that it does not have")
+                _check(
+                    all(i < len(node.inputs) for i in used), node, "reads an operand that it does not have"
+                )
         seen.add(node.number)
     for name, ref in graph.outputs.items():
         assert ref.node.number in seen, f"output {name} is not of this graph"

@@ -9,7 +9,7 @@ from typing import Any
 from vecgrad.layers.base import INITIALS, Initial, Layer, Parameter, image_shape, known, positive
 from vecgrad.spec.emitter import Emitter
 from vecgrad.spec.errors import ShapeError
-from vecgrad.spec.geometry import Conv, PaddingLike, Pair, Window, pair, paddings, window
+from vecgrad.spec.geometry import Conv, PaddingLike, Pair, Window, paddings, pair, window
 from vecgrad.spec.tensor import Shape, as_map, size
 
 

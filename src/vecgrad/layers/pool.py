@@ -9,7 +9,7 @@ from typing import Any
 from vecgrad.layers.base import Layer, image_shape
 from vecgrad.spec.emitter import Emitter
 from vecgrad.spec.errors import ShapeError
-from vecgrad.spec.geometry import Axis, PaddingLike, Pair, Window, pair, paddings, window
+from vecgrad.spec.geometry import Axis, PaddingLike, Pair, Window, paddings, pair, window
 from vecgrad.spec.tensor import Shape, size
 
 

@@ -43,7 +43,11 @@ class Rescale(Layer):
 
     def __post_init__(self) -> None:
         for value, what in ((self.scale, "scale"), (self.offset, "offset")):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < float("inf"):
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not abs(value) < float("inf")
+            ):
                 raise ArgumentError(f"{what} must be a finite number, got {value!r}")
 
     def forward(self, e: Emitter, x: Any, p: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -105,4 +105,3 @@ def located(error: ShapeError | ArgumentError, key: str, layer: Layer, shape: Sh
     found = ShapeError(f"layer {path}, {detail}")
     found.located = (path, detail)  # type: ignore[attr-defined]
     return found
-

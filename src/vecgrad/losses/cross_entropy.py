@@ -29,7 +29,12 @@ class CrossEntropy(Loss):
         along = e.reduce("sum", e.map(lambda t, x, m: t * (x - m), t, x, top), over="channels")
         scale = mean(e)
         each = e.map(
-            lambda w, s, tt, tx: w * scale * (tt * log(s) - tx), w, total, truth, along, formula="6 (cross entropy)"
+            lambda w, s, tt, tx: w * scale * (tt * log(s) - tx),
+            w,
+            total,
+            truth,
+            along,
+            formula="6 (cross entropy)",
         )
         return e.reduce("sum", each, over="pixels"), (raised, total, t, truth, w)
 
@@ -52,4 +57,6 @@ class CrossEntropy(Loss):
         """softmax(x): what the logits say of each class."""
         top = e.reduce("max", x, over="channels")
         raised = e.map(lambda x, m: exp(x - m), x, top, formula="6 (softmax)")
-        return e.map(lambda r, s: r / s, raised, e.reduce("sum", raised, over="channels"), formula="6 (softmax)")
+        return e.map(
+            lambda r, s: r / s, raised, e.reduce("sum", raised, over="channels"), formula="6 (softmax)"
+        )

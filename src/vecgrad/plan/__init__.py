@@ -1,6 +1,6 @@
 """The plan: a graph's work as phases of kernel calls over chunks, with every choice and every byte decided. Data, not code."""
 
 from vecgrad.plan.make import Update, make
-from vecgrad.plan.plan import BASES, PlannedCall, PlannedPhase, Plan
+from vecgrad.plan.plan import BASES, Plan, PlannedCall, PlannedPhase
 
 __all__ = ["BASES", "Plan", "PlannedCall", "PlannedPhase", "Update", "make"]

@@ -59,7 +59,7 @@ class Accumulator:
 
     def segments(self, item: int) -> list[tuple[int, ...]]:
         """Its records of the table (see ``FlatMapSpec``); to be asked when the slab has its place."""
-        found = []
+        found: list[tuple[int, ...]] = []
         for start in range(0, self.length, SEGMENT):
             length = min(SEGMENT, self.length - start)
             direct = self.slabs == 1

@@ -147,7 +147,7 @@ class Draft:
         """Where an argument of a call in ``phase`` lies; to be asked after ``settle``."""
         buffer = argument.buffer
         assert buffer.base is not None
-        per_image = buffer.nbytes if phase.images_per_chunk and buffer.batched and buffer.base != "frame" else 0
+        per_image = (
+            buffer.nbytes if phase.images_per_chunk and buffer.batched and buffer.base != "frame" else 0
+        )
         return Place(buffer.base, buffer.offset + argument.offset, per_image, argument.per_chunk)
-
-

@@ -119,7 +119,8 @@ class _Fusion:
     def _add_reduction(self, node: Node) -> None:
         source = renamed(node.inputs[0])
         expr: Expr = Operand(0)
-        extra, nodes = (source,), (node,)
+        extra: tuple[Ref, ...] = (source,)
+        nodes: tuple[Node, ...] = (node,)
         maker = self._maker.get(source)
         if maker is not None and maker.op == "map" and self._only_reader(source, node):
             self._absorb(maker, node)

@@ -147,23 +147,25 @@ class Lowering:
             spec = specs.MapSpec((Operand(0),), (layout,), (layout,))
             arguments = (Argument(stored.buffer), Argument(target))
             self.draft.over_tasks([DraftCall(spec, arguments, None, "copy", 1)], 1)
-        self.accumulators.append(Accumulator(Buffer(0, False, "gradients"), length, length, 1, destination, True))
+        self.accumulators.append(
+            Accumulator(Buffer(0, False, "gradients"), length, length, 1, destination, True)
+        )
 
     # --- steps ----------------------------------------------------------------------------------
     def lower(self, step: Step) -> None:
         """Adds the calls that compute a step."""
         match step.op, step.attribute:
-            case ("conv" | "conv_dx"), Conv() as conv:
+            case (("conv" | "conv_dx"), Conv() as conv):
                 self._conv(step, conv)
             case "conv_dw", Conv() as conv:
                 self._conv_dw(step, conv)
-            case ("max_pool" | "max_pool_dx"), Window() as w:
+            case (("max_pool" | "max_pool_dx"), Window() as w):
                 self._pool(step, w, None)
-            case ("avg_pool" | "avg_pool_dx"), (Window() as w, bool() as counted):
+            case (("avg_pool" | "avg_pool_dx"), (Window() as w, bool() as counted)):
                 self._pool(step, w, counted)
             case "map", _:
                 self._map(step)
-            case ("reduce_sum" | "reduce_max"), _:
+            case (("reduce_sum" | "reduce_max"), _):
                 self._reduce_channels(step)
             case "reduce_pixels", _:
                 self._reduce_pixels(step)
@@ -172,7 +174,14 @@ class Lowering:
             case _:
                 raise CompileError(f"no kernel is known for {step.op}")
 
-    def _call(self, step: Step, spec: KernelSpec, arguments: tuple[Argument, ...], batched: bool = True, always: bool = False) -> None:
+    def _call(
+        self,
+        step: Step,
+        spec: KernelSpec,
+        arguments: tuple[Argument, ...],
+        batched: bool = True,
+        always: bool = False,
+    ) -> None:
         units = self.draft.batch_size if batched else 1
         call = DraftCall(spec, arguments, step, step.op, units, always)
         if batched:
@@ -198,14 +207,20 @@ class Lowering:
                 inside = _flat(inside)
             else:
                 outside = _flat(outside)
-                if any(layout.batched and layout.shape != (1, 1, layout.channels) for layout in epilogue.inputs):
+                if any(
+                    layout.batched and layout.shape != (1, 1, layout.channels) for layout in epilogue.inputs
+                ):
                     dense = all(x.pitch == x.channels or not x.batched for x in epilogue.inputs)
                     if dense:
-                        epilogue = replace(epilogue, inputs=tuple(_flat(x) if x.batched else x for x in epilogue.inputs))
+                        epilogue = replace(
+                            epilogue, inputs=tuple(_flat(x) if x.batched else x for x in epilogue.inputs)
+                        )
                     else:
                         conv, outside = step.attribute, result.layout  # type: ignore[assignment]
         one_pixel = conv.window.out_size == (1, 1) if forward else conv.window.in_size == (1, 1)
-        by_blocks = one_pixel and size(conv.weight_shape) * self.item > DENSE_BY_BLOCKS and self.draft.batch_size > 1
+        by_blocks = (
+            one_pixel and size(conv.weight_shape) * self.item > DENSE_BY_BLOCKS and self.draft.batch_size > 1
+        )
         pick = choose.forward_spec if forward else choose.dx_spec
         spec, pack = pick(
             conv, inside, outside, self.machine,
@@ -264,7 +279,9 @@ class Lowering:
         spec = replace(
             spec, image_groups=groups, images_per_group=-(-batch // groups), slab_stride=found.stride
         )
-        call = DraftCall(spec, (Argument(x.buffer), Argument(dy.buffer), replace(slab, per_chunk=0)), step, step.op, batch)
+        call = DraftCall(
+            spec, (Argument(x.buffer), Argument(dy.buffer), replace(slab, per_chunk=0)), step, step.op, batch
+        )
         self.draft.over_tasks([call], spec.tasks)
 
     def _pool(self, step: Step, w: Window, counted: bool | None) -> None:
@@ -307,7 +324,9 @@ class Lowering:
     def _reduce_pixels(self, step: Step) -> None:
         stored, layouts = self._operands(step)
         channels = size(step.results[0].shape)
-        spec = specs.ReducePixelsSpec(step.expr, layouts, channels, self.dtype, self._used(Epilogue(step.expr)))
+        spec = specs.ReducePixelsSpec(
+            step.expr, layouts, channels, self.dtype, self._used(Epilogue(step.expr))
+        )
         before = tuple(Argument(s.buffer) for s in stored)
         if not any(ref.batched for ref in step.extra):
             result = self._new(step.results[0])

@@ -117,7 +117,9 @@ def _phase(phase: DraftPhase, draft: Draft, machine: Machine) -> PlannedPhase:
 
 def _call(call: DraftCall, phase: DraftPhase, draft: Draft, machine: Machine) -> PlannedCall:
     offer = chosen(call.spec, machine)
-    refused = tuple(f"{a.kernel}: {a.reason}" for a in candidates(call.spec, machine) if isinstance(a, Refusal))
+    refused = tuple(
+        f"{a.kernel}: {a.reason}" for a in candidates(call.spec, machine) if isinstance(a, Refusal)
+    )
     step = call.step
     return PlannedCall(
         spec=call.spec,

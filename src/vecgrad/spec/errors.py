@@ -25,3 +25,7 @@ class RunError(VecgradError):
 
 class CompileError(VecgradError, RuntimeError):
     """The native backend is not available here, or a plan cannot be made."""
+
+
+class TrainingError(VecgradError, RuntimeError):
+    """Training cannot go on: the loss is no number any more."""

@@ -137,9 +137,7 @@ def window(
     """
     k, s, d = pair(kernel, "kernel_size"), pair(stride, "stride"), pair(dilation, "dilation")
     pads = paddings(size, k, s, padding, d)
-    rows, cols = (
-        Axis(size[i], k[i], s[i], pads[i][0], pads[i][1], d[i]) for i in (0, 1)
-    )
+    rows, cols = (Axis(size[i], k[i], s[i], pads[i][0], pads[i][1], d[i]) for i in (0, 1))
     return Window(rows, cols).checked()
 
 

@@ -41,7 +41,7 @@ class Epilogue:
     vector (1, 1, C) or a single number (1, 1, 1).
     """
 
-    expr: Expr = Operand(0)
+    expr: Expr = Operand(0)  # noqa: RUF009 - frozen
     inputs: tuple[Layout, ...] = ()
 
     @property
@@ -318,3 +318,14 @@ class ConvDwSpec(KernelSpec):
     def tasks(self) -> int:
         """Tasks in mode *blocks*."""
         return self.image_groups * self.conv.groups * self.k_blocks * self.c_blocks
+
+
+@dataclass(frozen=True)
+class PeakSpec(KernelSpec):
+    """The ruler: ``turns`` turns of 12 independent chains of vector multiply-adds, in registers only.
+
+    Operands: a block of 1024 bytes, read before and written after the loop.
+    """
+
+    turns: int
+    dtype: str = "float32"

@@ -42,7 +42,9 @@ def draw(seed: int, stream: int, epoch: int, index: Any) -> tuple[Any, Any, Any,
 
     ``stream`` < 2¹⁶ may carry a sub-stream (a parameter's or layer's number) in its upper bits.
     """
-    return philox((index & MASK, index >> 32, epoch & MASK, stream & MASK), (seed & MASK, (seed >> 32) & MASK))
+    return philox(
+        (index & MASK, index >> 32, epoch & MASK, stream & MASK), (seed & MASK, (seed >> 32) & MASK)
+    )
 
 
 def substream(stream: int, number: int) -> int:
