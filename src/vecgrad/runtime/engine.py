@@ -1,0 +1,107 @@
+"""From LLVM IR text to machine code in memory: compile what the cache does not have, load, give addresses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vecgrad.runtime import _llvm
+from vecgrad.runtime.cache import ObjectCache, object_key
+from vecgrad.runtime.host import host_isas
+from vecgrad.spec.errors import CompileError
+from vecgrad.spec.machine import ISAS, Machine
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What loading took: kernels compiled, kernels found in the cache, seconds in all."""
+
+    compiled: int
+    cached: int
+    seconds: float
+
+
+class Engine:
+    """Loaded kernels. Their addresses are valid as long as the engine is referenced.
+
+    One object file per kernel, all in one LLVM execution engine. Made by :meth:`load`.
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, str],
+        machine: Machine,
+        executor: Any,
+        objects: list[Any],
+        statistics: Statistics,
+    ) -> None:
+        self.machine = machine
+        self.statistics = statistics
+        self._modules = dict(modules)
+        self._executor = executor
+        self._objects = objects
+        self._addresses = {name: int(executor.get_function_address(name)) for name in modules}
+
+    @classmethod
+    def load(cls, modules: Mapping[str, str], machine: Machine, cache: ObjectCache | None = None) -> Engine:
+        """Compile and load ``modules``: function name -> IR text of a self-contained module that defines it.
+
+        Compiles for exactly ``machine``; without a cache everything is compiled anew.
+        Raises CompileError when llvmlite is missing, LLVM refuses a module, a module does not define
+        its function, or ``machine`` has instructions that this host lacks.
+        """
+        start = time.perf_counter()
+        _require_runnable(machine)
+        llvm = _llvm.binding()
+        emitter: Any = None
+        objects: list[Any] = []
+        compiled = 0
+        for name, ir in modules.items():
+            key = object_key(name, ir, machine)
+            data = None if cache is None else cache.get(key)
+            if data is None:
+                if emitter is None:
+                    emitter = _llvm.target_machine(machine)
+                data = emitter.emit_object(_llvm.parsed(ir, emitter, name))
+                compiled += 1
+                if cache is not None:
+                    cache.put(key, data)
+            objects.append((data, llvm.object_file.ObjectFileRef.from_data(data)))
+        executor = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _llvm.target_machine(machine))
+        for _, reference in objects:
+            executor.add_object_file(reference)
+        executor.finalize_object()
+        statistics = Statistics(compiled, len(objects) - compiled, time.perf_counter() - start)
+        return cls(modules, machine, executor, objects, statistics)
+
+    def address(self, name: str) -> int:
+        """The native address of function ``name``; CompileError if the engine has no such function."""
+        try:
+            return self._addresses[name]
+        except KeyError:
+            raise CompileError(
+                f"no kernel {name!r} was loaded; loaded: {', '.join(self._addresses)}"
+            ) from None
+
+    def assembly(self, name: str) -> str:
+        """The assembly of ``name``'s module, as compiled for this engine's machine."""
+        self.address(name)
+        return assembly(self._modules[name], self.machine)
+
+
+def assembly(ir: str, machine: Machine) -> str:
+    """The assembly that LLVM makes of ``ir`` for ``machine``, which need not be this host."""
+    target = _llvm.target_machine(machine)
+    return str(target.emit_assembly(_llvm.parsed(ir, target)))
+
+
+def _require_runnable(machine: Machine) -> None:
+    here = host_isas()
+    if machine.isa not in here:
+        known = "" if machine.isa in ISAS else " (unknown)"
+        raise CompileError(
+            f"code for {machine.isa}{known} cannot run here: this processor has {', '.join(here)}; "
+            "compile for host_machine() or a machine restricted from it"
+        )

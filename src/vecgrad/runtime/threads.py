@@ -1,0 +1,51 @@
+"""The number of threads that programs use unless told otherwise."""
+
+from __future__ import annotations
+
+import operator
+import os
+from typing import Any
+
+from vecgrad.runtime._processors import processors
+from vecgrad.runtime._records import MAX_WORKERS
+from vecgrad.spec.errors import ArgumentError
+
+MAX_THREADS = MAX_WORKERS + 1
+_VARIABLE = "VECGRAD_NUM_THREADS"
+_chosen: list[int] = []  # empty: nobody has said
+
+
+def get_num_threads() -> int:
+    """What :func:`set_num_threads` said, else VECGRAD_NUM_THREADS, else :func:`processors`.
+
+    Raises ArgumentError if the variable is not a whole number from 1 to 256.
+    """
+    if _chosen:
+        return _chosen[0]
+    text = os.environ.get(_VARIABLE, "").strip()
+    if not text:
+        return min(processors(), MAX_THREADS)
+    return _checked(int(text) if text.isdecimal() else text, _VARIABLE)
+
+
+def set_num_threads(threads: int | None) -> None:
+    """Set the default number of threads, 1 to 256; None goes back to the environment's.
+
+    More than there are processors is allowed, and slower. Raises ArgumentError for anything else.
+
+    >>> set_num_threads(2)
+    >>> get_num_threads()
+    2
+    >>> set_num_threads(None)
+    """
+    _chosen[:] = [] if threads is None else [_checked(threads, "the number of threads")]
+
+
+def _checked(threads: Any, what: str) -> int:
+    try:
+        number = 0 if isinstance(threads, bool) else operator.index(threads)
+    except TypeError:
+        number = 0
+    if not 1 <= number <= MAX_THREADS:
+        raise ArgumentError(f"{what} must be a whole number from 1 to {MAX_THREADS}, got {threads!r}")
+    return number
