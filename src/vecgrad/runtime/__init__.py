@@ -22,7 +22,7 @@ llvmlite raises CompileError, and ``native_available()`` tells beforehand.
 
 from vecgrad.runtime._processors import processors
 from vecgrad.runtime.cache import ObjectCache, cache_directory, default_cache
-from vecgrad.runtime.engine import Engine, Statistics, assembly
+from vecgrad.runtime.engine import Engine, Source, Statistics, assembly
 from vecgrad.runtime.host import host_isas, host_machine, native_available
 from vecgrad.runtime.memory import Memory, address_of, aligned, guarded
 from vecgrad.runtime.table import Call, Job, Operand, Phase
@@ -36,6 +36,7 @@ __all__ = [
     "ObjectCache",
     "Operand",
     "Phase",
+    "Source",
     "Statistics",
     "address_of",
     "aligned",

@@ -29,8 +29,8 @@ _SUFFIX = ".vgo"
 _DAY = 86400.0
 
 
-def object_key(name: str, ir: str, machine: Machine) -> bytes:
-    """32 bytes that stand for everything the object code depends on."""
+def object_key(name: str, text: str, machine: Machine) -> bytes:
+    """32 bytes that stand for everything the object code depends on; text: the IR, or what determines it."""
     parts = (
         f"generator {GENERATOR_VERSION}",
         _llvm.version(),
@@ -39,7 +39,7 @@ def object_key(name: str, ir: str, machine: Machine) -> bytes:
         machine.cpu,
         ",".join(machine.features),
         name,
-        ir,
+        text,
     )
     digest = hashlib.sha256()
     for part in parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,17 @@ class Statistics:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Source:
+    """A kernel's IR that is written only when the cache does not have its object.
+
+    identity: what determines the text: two sources with equal identities have equal text.
+    """
+
+    identity: str
+    ir: Callable[[], str]
+
+
 class Engine:
     """Loaded kernels. Their addresses are valid as long as the engine is referenced.
 
@@ -31,7 +42,7 @@ class Engine:
 
     def __init__(
         self,
-        modules: Mapping[str, str],
+        modules: Mapping[str, str | Source],
         machine: Machine,
         executor: Any,
         objects: list[Any],
@@ -45,8 +56,10 @@ class Engine:
         self._addresses = {name: int(executor.get_function_address(name)) for name in modules}
 
     @classmethod
-    def load(cls, modules: Mapping[str, str], machine: Machine, cache: ObjectCache | None = None) -> Engine:
-        """Compile and load ``modules``: function name -> IR text of a self-contained module that defines it.
+    def load(
+        cls, modules: Mapping[str, str | Source], machine: Machine, cache: ObjectCache | None = None
+    ) -> Engine:
+        """Compile and load ``modules``: function name -> IR of a self-contained module that defines it.
 
         Compiles for exactly ``machine``; without a cache everything is compiled anew.
         Raises CompileError when llvmlite is missing, LLVM refuses a module, a module does not define
@@ -58,13 +71,13 @@ class Engine:
         emitter: Any = None
         objects: list[Any] = []
         compiled = 0
-        for name, ir in modules.items():
-            key = object_key(name, ir, machine)
+        for name, source in modules.items():
+            key = object_key(name, source if isinstance(source, str) else source.identity, machine)
             data = None if cache is None else cache.get(key)
             if data is None:
                 if emitter is None:
                     emitter = _llvm.target_machine(machine)
-                data = emitter.emit_object(_llvm.parsed(ir, emitter, name))
+                data = emitter.emit_object(_llvm.parsed(_text(source), emitter, name))
                 compiled += 1
                 if cache is not None:
                     cache.put(key, data)
@@ -85,10 +98,18 @@ class Engine:
                 f"no kernel {name!r} was loaded; loaded: {', '.join(self._addresses)}"
             ) from None
 
+    def ir(self, name: str) -> str:
+        """The IR text of ``name``'s module."""
+        self.address(name)
+        return _text(self._modules[name])
+
     def assembly(self, name: str) -> str:
         """The assembly of ``name``'s module, as compiled for this engine's machine."""
-        self.address(name)
-        return assembly(self._modules[name], self.machine)
+        return assembly(self.ir(name), self.machine)
+
+
+def _text(source: str | Source) -> str:
+    return source if isinstance(source, str) else source.ir()
 
 
 def assembly(ir: str, machine: Machine) -> str:
