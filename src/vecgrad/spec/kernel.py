@@ -189,7 +189,7 @@ class Tile:
 
     vectors: vectors of output channels held in registers; images × rows × cols: the pixels held with them
     (a row's remainder is spread over its tiles). row_block: rows whose inputs are staged together.
-    unroll: about how many input channels one turn of the innermost loop takes.
+    share: neighbouring kernel columns whose weights are held too, so that they share loads of inputs.
     """
 
     vectors: int
@@ -197,14 +197,14 @@ class Tile:
     rows: int = 1
     cols: int = 1
     row_block: int = 1
-    unroll: int = 8
+    share: int = 1
 
 
 @dataclass(frozen=True)
 class PackSpec(KernelSpec):
     """Weights in the order in which a convolution's tiles read them. Operands: w (canonical), packed.
 
-    forward: [group][block of K][r][s][c][block]; dx: [group][block of C][R − 1 − r][S − 1 − s][k][block].
+    forward: [group][block of K][r][c][s][block]; dx: [group][block of C][R − 1 − r][k][S − 1 − s][block].
     The last block of a group is filled with zeros. Mode *tasks*, ``tasks`` of them.
     """
 
@@ -236,7 +236,7 @@ class PackSpec(KernelSpec):
 class ConvSpec(KernelSpec):
     """(2.9), then the epilogue. Operands: x, packed weights, epilogue inputs, y.
 
-    Every entry is one chain of multiply-adds from 0 over r, s, c ascending. mode *images*: a chunk is a
+    Every entry is one chain of multiply-adds from 0 over r, c, s ascending. mode *images*: a chunk is a
     range of images. mode *blocks* (a tasks phase of groups · blocks tasks): task g · blocks + b computes
     block b of group g for all n = scalars[0] images.
     """
@@ -254,8 +254,8 @@ class ConvSpec(KernelSpec):
 class ConvDxSpec(KernelSpec):
     """(2.30), then the epilogue. Operands: dy, weights packed for dx, epilogue inputs, dx.
 
-    ``input`` is dy's layout, ``output`` dx's; the rest as in ConvSpec. Every entry is one chain over its
-    taps (p, then q ascending), then k ascending.
+    ``input`` is dy's layout, ``output`` dx's; the rest as in ConvSpec. Every entry is one chain over p,
+    k, q ascending.
     """
 
     conv: Conv
@@ -273,7 +273,8 @@ class DwTile:
 
     vectors: vectors of k held in registers; rows × cols × channels: kernel rows, kernel columns and input
     channels held with them. images × row_block: rows of dy that are summed while a tile stays in
-    registers. k_block, c_block: channels of a task, and of what is staged. unroll: pixels a turn.
+    registers. k_block, c_block: channels of a task, and of what is staged. share: neighbouring pixels whose dy
+    is held too, so that they share loads of x.
     """
 
     vectors: int
@@ -284,7 +285,7 @@ class DwTile:
     images: int = 1
     k_block: int = 64
     c_block: int = 64
-    unroll: int = 4
+    share: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,191 @@
+"""The register tile: a block of accumulators to which a loop nest adds outer products.
+
+accumulators[p][v] += a[offset_p] · B_v, where a is a scalar broadcast and B_v a vector. Forward and data
+gradient walk rows of taps, channels, taps (a: pixels, B: packed weights); the weight gradient walks pixels
+(a: taps and channels of x, B: vectors of dy). One generator serves them all.
+
+Steps of the innermost loop come in bundles whose B vectors are all held in registers. Where windows
+overlap, one scalar then serves several steps: pixel p at tap s + 1 is pixel p + 1 at tap s. It is loaded
+once, which is what thin layers need: with one vector of channels every product would cost a load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vecgrad.kernels.builder import Builder, Index, Value
+
+Accumulators = list[list[Value]]
+
+# Multiply-adds in the body of the innermost loop: enough to hide the loop, 2 KB of code on AVX-512.
+_BODY = 200
+_RUNTIME_TURNS = 4  # of a loop whose count is known at run time only: the rest is done one by one
+_TURNS = 16  # and no more steps than this: tiles of few pixels wait for their sums anyway
+
+
+@dataclass(frozen=True)
+class Level:
+    """One loop of the nest: turns, and the bytes by which a and B move from a turn to the next."""
+
+    count: Index
+    a_step: int
+    b_step: int
+
+
+_ONCE = Level(1, 0, 0)
+
+
+def merged(levels: Sequence[Level]) -> list[Level]:
+    """The same walk in as few loops as possible: a loop of one turn goes, contiguous ones are joined.
+
+    >>> merged([Level(3, 400, 96), Level(3, 16, 32), Level(4, 4, 8)])
+    [Level(count=3, a_step=400, b_step=96), Level(count=12, a_step=4, b_step=8)]
+    """
+    result: list[Level] = []
+    for level in reversed(levels):
+        if level.count == 1:
+            continue
+        inner = result[0] if result else None
+        if (
+            inner is not None
+            and isinstance(inner.count, int)
+            and isinstance(level.count, int)
+            and level.a_step == inner.count * inner.a_step
+            and level.b_step == inner.count * inner.b_step
+        ):
+            result[0] = Level(level.count * inner.count, inner.a_step, inner.b_step)
+        else:
+            result.insert(0, level)
+    return result
+
+
+def unrolled(count: int, most: int) -> int:
+    """How many turns of ``count`` to write out: all of them, else the largest exact divisor that is not far below.
+
+    >>> unrolled(9, 12), unrolled(64, 9), unrolled(51, 8), unrolled(17, 8)
+    (9, 8, 8, 8)
+    """
+    if count <= most:
+        return count
+    exact = [u for u in range((most + 1) // 2, most + 1) if count % u == 0]
+    return max(exact, default=max(most, 1))
+
+
+class Contraction:
+    """A register tile on a builder.
+
+    offsets: the bytes that place its scalars. vectors: of B. share: steps in a bundle. b_align: of B's loads.
+    """
+
+    def __init__(self, b: Builder, offsets: Sequence[int], vectors: int, share: int, b_align: int) -> None:
+        self.b = b
+        self.offsets = list(offsets)
+        self.vectors = vectors
+        self.share = share
+        self.b_align = b_align
+
+    def zeros(self) -> Accumulators:
+        return [[self.b.zero() for _ in range(self.vectors)] for _ in self.offsets]
+
+    def run(self, accumulators: Accumulators, a: Value, b_pointer: Value, levels: Sequence[Level]) -> Accumulators:
+        """The accumulators after the whole walk."""
+        flat = [value for row in accumulators for value in row]
+        levels = merged(levels)
+        if not levels:
+            levels = [_ONCE]
+        flat = self._nest(flat, a, b_pointer, levels)
+        v = self.vectors
+        return [flat[p * v : (p + 1) * v] for p in range(len(self.offsets))]
+
+    def _room(self) -> int:
+        """Steps that make a body."""
+        return max(min(_BODY // (len(self.offsets) * self.vectors), _TURNS), 1)
+
+    def _nest(self, flat: list[Value], a: Value, w: Value, levels: list[Level]) -> list[Value]:
+        outer, inner = levels[0], levels[-1]
+        if len(levels) == 1:
+            return self._alone(flat, a, w, inner)
+        if len(levels) == 2 and isinstance(inner.count, int) and inner.count <= self._room():
+            return self._turns(flat, a, w, outer, inner)
+        with self.b.loop(0, outer.count, carried=[*flat, a, w]) as loop:
+            *start, a_now, w_now = loop.carried
+            done = self._nest(start, a_now, w_now, levels[1:])
+            loop.again(*done, self.b.at(a_now, outer.a_step), self.b.at(w_now, outer.b_step))
+        return loop.results[:-2]
+
+    def _alone(self, flat: list[Value], a: Value, w: Value, level: Level) -> list[Value]:
+        """One loop: turns of one bundle each, then what is left."""
+        if not isinstance(level.count, int):
+            return self._turns(flat, a, w, level, _ONCE)
+        share = min(self.share, level.count)
+        whole = level.count // share
+        outer = Level(whole, share * level.a_step, share * level.b_step)
+        flat = self._turns(flat, a, w, outer, replace(level, count=share))
+        a, w = self.b.at(a, whole * outer.a_step), self.b.at(w, whole * outer.b_step)
+        return self._straight(flat, a, w, _ONCE, replace(level, count=level.count - whole * share), 1)
+
+    def _turns(self, flat: list[Value], a: Value, w: Value, outer: Level, inner: Level) -> list[Value]:
+        """A loop over ``outer``, several turns written out, all of ``inner`` in each of them."""
+        assert isinstance(inner.count, int)
+        most = max(self._room() // inner.count, 1)
+        if isinstance(outer.count, int):
+            count = unrolled(outer.count, most)
+            flat, a, w = self._loop(flat, a, w, outer, inner, outer.count // count, count)
+            return self._straight(flat, a, w, outer, inner, outer.count % count)
+        count = min(most, _RUNTIME_TURNS)
+        flat, a, w = self._loop(flat, a, w, outer, inner, self.b.div(outer.count, count), count)
+        if count > 1:
+            flat, a, w = self._loop(flat, a, w, outer, inner, self.b.rem(outer.count, count), 1)
+        return flat
+
+    def _loop(
+        self, flat: list[Value], a: Value, w: Value, outer: Level, inner: Level, turns: Index, count: int
+    ) -> tuple[list[Value], Value, Value]:
+        """``turns`` turns with ``count`` of the level's turns written out in each; where the pointers stand then."""
+        b = self.b
+        a_step, w_step = count * outer.a_step, count * outer.b_step
+        if turns == 1:
+            return self._straight(flat, a, w, outer, inner, count), b.at(a, a_step), b.at(w, w_step)
+        with b.loop(0, turns, carried=[*flat, a, w]) as loop:
+            *start, a_now, w_now = loop.carried
+            done = self._straight(start, a_now, w_now, outer, inner, count)
+            loop.again(*done, b.at(a_now, a_step), b.at(w_now, w_step))
+        return loop.results[:-2], loop.results[-2], loop.results[-1]
+
+    def _straight(
+        self, flat: Sequence[Value], a: Value, w: Value, outer: Level, inner: Level, count: int
+    ) -> list[Value]:
+        """``count`` turns of ``outer`` without a loop, bundle by bundle."""
+        assert isinstance(inner.count, int)
+        result = list(flat)
+        for turn in range(count):
+            for first in range(0, inner.count, self.share):
+                steps = range(first, min(first + self.share, inner.count))
+                a_steps = [turn * outer.a_step + step * inner.a_step for step in steps]
+                b_steps = [turn * outer.b_step + step * inner.b_step for step in steps]
+                self._bundle(result, a, w, a_steps, b_steps)
+        return result
+
+    def _bundle(self, sums: list[Value], a: Value, w: Value, a_steps: list[int], b_steps: list[int]) -> None:
+        """Steps that share scalars: each scalar is loaded once and meets its steps in their order."""
+        b = self.b
+        width = b.lanes * b.item
+        held: dict[int, list[Value]] = {}
+        uses: dict[int, list[tuple[int, int]]] = {}
+        for step, moved in enumerate(a_steps):
+            for p, offset in enumerate(self.offsets):
+                uses.setdefault(offset + moved, []).append((p, step))
+        for place in sorted(uses) if len(a_steps) > 1 else uses:
+            scalar = b.load_splat(b.at(a, place))
+            touched = []
+            for p, step in uses[place]:
+                if step not in held:
+                    starts = (b_steps[step] + v * width for v in range(self.vectors))
+                    held[step] = [b.load(b.vector, b.at(w, start), self.b_align) for start in starts]
+                for v, vector in enumerate(held[step]):
+                    n = p * self.vectors + v
+                    sums[n] = b.fma(scalar, vector, sums[n])
+                    touched.append(n)
+            for n, value in zip(touched, b.pinned([sums[n] for n in touched]), strict=True):
+                sums[n] = value

@@ -1,0 +1,89 @@
+"""Which tile a weight gradient gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from vecgrad.kernels._cost import MOST_SHARED, MOST_VECTORS, bundle_cycles, distinct, most_scalars
+from vecgrad.spec.geometry import Conv
+from vecgrad.spec.kernel import DwTile
+from vecgrad.spec.machine import ITEM_BYTES, Machine
+from vecgrad.spec.tensor import Layout
+
+# A cache line of x more or less in a step, and a bundle begun: both decide between equal tiles.
+_LINE_CYCLES = 0.1
+_BUNDLE_CYCLES = 1.0
+# Channels of a task's block. These numbers fix how many tasks there are, so they are the same on every machine.
+_K_BLOCK = 64
+_C_BLOCK = 32
+# Pixels that a tile should sum while it is in registers: its sums are loaded and stored once for so many.
+_PIXELS = 128
+
+
+def dw_tile(conv: Conv, dy: Layout, machine: Machine) -> DwTile:
+    """The tile with the least predicted time, and blocks that fit the caches."""
+    lanes = machine.lanes(dy.dtype)
+    best = min(_candidates(conv, machine, lanes), key=lambda tile: _cycles(tile, conv, lanes))
+    return _blocked(best, conv, dy, machine)
+
+
+def _candidates(conv: Conv, machine: Machine, lanes: int) -> Iterator[DwTile]:
+    """Tiles that fit the registers: channels of one tap, of part of a kernel row, of whole kernel rows."""
+    r, s = conv.window.kernel
+    c, k = conv.channels_in // conv.groups, conv.channels_out // conv.groups
+    for v in range(1, min(-(-k // lanes), MOST_VECTORS) + 1):
+        if k > _K_BLOCK and _K_BLOCK % (v * lanes):
+            continue
+        for share in range(1, min(conv.window.out_size[1], MOST_SHARED) + 1):
+            most = most_scalars(machine, v, share)
+            for tc in range(1, min(c, most) + 1):
+                for ts in range(1, min(s, most // tc) + 1):
+                    yield DwTile(v, 1, ts, tc, 1, share=share)
+                for tr in range(2, min(r, most // (tc * s)) + 1):
+                    yield DwTile(v, tr, s, tc, 1, share=share)
+
+
+def _cycles(tile: DwTile, conv: Conv, lanes: int) -> float:
+    """The model's cycles for one row of dy."""
+    cols = conv.window.cols
+    c, k = conv.channels_in // conv.groups, conv.channels_out // conv.groups
+    total = 0.0
+    for n, share in _pieces(cols.out, tile.share):
+        for nr, tr in _pieces(conv.window.rows.kernel, tile.rows):
+            for ns, ts in _pieces(cols.kernel, tile.cols):
+                places = distinct(ts, cols.dilation, share, cols.stride)
+                for nc, tc in _pieces(min(c, _c_block(c)), tile.channels):
+                    for nv, v in _pieces(-(-k // lanes), tile.vectors):
+                        cycles = bundle_cycles(tr * ts * tc, v, share, places * tr * tc)
+                        # Each tap of a tile reads its own cache lines of x and has its own lines of sums.
+                        total += n * nr * ns * nc * nv * (cycles + _LINE_CYCLES * tr * places + _BUNDLE_CYCLES)
+    return total
+
+
+def _pieces(count: int, most: int) -> list[tuple[int, int]]:
+    """(how many, of which width): whole tiles and what is left."""
+    return [(n, width) for n, width in ((count // most, most), (1, count % most)) if n and width]
+
+
+def _c_block(channels: int) -> int:
+    """Equal blocks of whole quadruples of channels."""
+    if channels <= _C_BLOCK:
+        return channels
+    return -(-channels // -(-channels // _C_BLOCK) // 4) * 4
+
+
+def _blocked(tile: DwTile, conv: Conv, dy: Layout, machine: Machine) -> DwTile:
+    """Blocks of rows whose dy (one tile of k) and x (one kernel row's rows of a block of channels) fit two thirds of L1."""
+    item, lanes = ITEM_BYTES[dy.dtype], machine.lanes(dy.dtype)
+    p, q = conv.window.out_size
+    c, k = conv.channels_in // conv.groups, conv.channels_out // conv.groups
+    c_block = _c_block(c)
+    k_tile = tile.vectors * lanes
+    k_block = _K_BLOCK if k > _K_BLOCK else -(-k // k_tile) * k_tile
+    v, h = conv.window.stride
+    room = max(1, machine.l1 * 2 // 3 // (q * (k_tile + v * h * c_block) * item))
+    wanted = max(min(room, -(-_PIXELS // q)), 1)
+    if wanted < p:
+        return replace(tile, row_block=-(-p // -(-p // wanted)), k_block=k_block, c_block=c_block)
+    return replace(tile, row_block=p, images=max(wanted // p, 1), k_block=k_block, c_block=c_block)

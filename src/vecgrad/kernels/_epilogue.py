@@ -1,0 +1,119 @@
+"""The seam on the output side: what happens to a tile's sums before they are stored, and where they go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vecgrad.kernels._cases import cases
+from vecgrad.kernels._contract import Accumulators
+from vecgrad.kernels.access import converted
+from vecgrad.kernels.builder import LLVM_TYPE, Builder, Value
+from vecgrad.kernels.expression import Formula
+from vecgrad.spec.kernel import Epilogue
+from vecgrad.spec.tensor import Layout
+
+Step = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a tile's pixels lie: the first one's image, row, column and channel, and each one's distance from it."""
+
+    image: Value
+    row: Value
+    col: Value
+    channel: Value
+    pixels: Sequence[Step]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An operand of the output's pixels: its first vector of the tile, and what stays the same for all pixels."""
+
+    b: Builder
+    layout: Layout
+    pointer: Value
+    moves: bool
+
+    def at(self, step: Step, vector: int) -> Value:
+        """The address of a vector of a pixel."""
+        image, row, col = step
+        offset = image * self.layout.nbytes if self.layout.batched else 0
+        if self.moves:
+            offset += (row * self.layout.row + col * self.layout.pitch) * self._item
+        if self.layout.channels > 1:
+            offset += vector * self.b.lanes * self._item
+        return self.b.at(self.pointer, offset)
+
+    @property
+    def _item(self) -> int:
+        return self.layout.nbytes // self.layout.entries
+
+    def read(self, step: Step, vector: int, count: int) -> Value:
+        """A vector of which ``count`` lanes may be read; the one channel of a one-channel operand in every lane."""
+        b, type_ = self.b, LLVM_TYPE[self.layout.dtype]
+        pointer = self.at(step, vector)
+        if self.layout.channels == 1:
+            return b.splat(converted(b, b.load(type_, pointer, self._item), self.layout.dtype))
+        wide = f"<{b.lanes} x {type_}>"
+        if count == b.lanes:
+            return converted(b, b.load(wide, pointer, self._item), self.layout.dtype)
+        return converted(b, b.load_masked(pointer, b.first_lanes(count), self._item, wide), self.layout.dtype)
+
+
+class Writer:
+    """Stores tiles. Operands ``first`` … are the epilogue's inputs, the one behind them the output."""
+
+    def __init__(
+        self, b: Builder, epilogue: Epilogue, output: Layout, scalars: tuple[str, ...], first: int
+    ) -> None:
+        self._b = b
+        self._layouts = [*epilogue.inputs, output]
+        self._pointers = [b.operand(first + n) for n in range(len(self._layouts))]
+        self._formula = Formula(b, [epilogue.expr], scalars)
+
+    def write(self, sums: Accumulators, at: Places, block: Value, last: int, rest: int, overwrite: bool) -> None:
+        """Store ``sums[pixel][vector]``.
+
+        block: the number of this block of channels; of number ``last`` only the first ``rest`` channels exist.
+        overwrite: a vector that holds channels may be stored in full.
+        """
+        b = self._b
+        sources = [
+            self._source(pointer, layout, at)
+            for pointer, layout in zip(self._pointers, self._layouts, strict=True)
+        ]
+        for vector in range(len(sums[0])):
+            real = min(max(rest - vector * b.lanes, 0), b.lanes)
+            for count in cases(b, block, last, b.lanes, real):
+                if count:
+                    self._store([row[vector] for row in sums], sources, at.pixels, vector, count, overwrite)
+
+    def _store(
+        self,
+        sums: Sequence[Value],
+        sources: Sequence[_Source],
+        pixels: Sequence[Step],
+        vector: int,
+        count: int,
+        overwrite: bool,
+    ) -> None:
+        *inputs, output = sources
+        same = {n: s.read(pixels[0], vector, count) for n, s in enumerate(inputs) if not s.layout.batched}
+        for value, step in zip(sums, pixels, strict=True):
+            operands = [same[n] if n in same else s.read(step, vector, count) for n, s in enumerate(inputs)]
+            [result] = self._formula.write([value, *operands])
+            self._b.store_lanes(result, output.at(step, vector), self._b.lanes if overwrite else count)
+
+    def _source(self, pointer: Value, layout: Layout, at: Places) -> _Source:
+        b, output = self._b, self._layouts[-1]
+        moves = layout.batched and (layout.height, layout.width) == (output.height, output.width)
+        if layout.batched:
+            pointer = b.at(pointer, b.mul(at.image, layout.nbytes))
+        if moves:
+            inside = b.add(b.mul(at.row, layout.row), b.mul(at.col, layout.pitch))
+            pointer = b.entry(pointer, inside, layout.dtype)
+        if layout.channels > 1:
+            pointer = b.entry(pointer, at.channel, layout.dtype)
+        return _Source(b, layout, pointer, moves)

@@ -1,0 +1,101 @@
+"""Which tile a forward convolution or data gradient gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from vecgrad.kernels._cost import MOST_SHARED, MOST_VECTORS, bundle_cycles, distinct, most_scalars
+from vecgrad.kernels.conv import balanced, image_tiles
+from vecgrad.kernels.taps import GatherAxis, gather_axes
+from vecgrad.spec.geometry import Conv
+from vecgrad.spec.kernel import Tile
+from vecgrad.spec.machine import ITEM_BYTES, Machine
+from vecgrad.spec.tensor import Layout
+
+# Cycles to begin and end a tile: addresses, stores, a branch guessed wrong.
+_TILE_CYCLES = 24
+
+
+def gather_tile(
+    conv: Conv, direction: str, input: Layout, output: Layout, machine: Machine, images: int
+) -> Tile:
+    """The tile with the least predicted time for ``images`` images."""
+    rows, cols = gather_axes(conv.window, direction)
+    sides = (conv.channels_in // conv.groups, conv.channels_out // conv.groups)
+    c, k = sides if direction == "forward" else sides[::-1]
+    model = _Model(rows, cols, c, -(-k // machine.lanes(output.dtype)), machine, images)
+    best = min(model.candidates(), key=model.cycles)
+    return replace(best, row_block=_row_block(best, rows, cols, input, machine))
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What a tile costs. channels: read, of a group; vectors: written, of a group; images: of a chunk."""
+
+    rows: GatherAxis
+    cols: GatherAxis
+    channels: int
+    vectors: int
+    machine: Machine
+    images: int
+
+    def candidates(self) -> Iterator[Tile]:
+        """Tiles that fit the registers: of part of a row, of whole rows, of whole images."""
+        height, width = self.rows.count, self.cols.count
+        taps = max(each.taps for each in self.cols.classes)
+        for v in range(1, min(self.vectors, MOST_VECTORS) + 1):
+            for share in range(1, min(taps, MOST_SHARED) + 1):
+                most = most_scalars(self.machine, v, share)
+                for wide in range(1, min(width, most) + 1):
+                    yield Tile(v, 1, 1, wide, 1, share)
+                for high in range(2, min(height, most // width) + 1):
+                    yield Tile(v, 1, high, width, 1, share)
+                for many in range(2, min(self.images, most // (width * height)) + 1):
+                    yield Tile(v, many, height, width, 1, share)
+
+    def cycles(self, tile: Tile) -> float:
+        """The model's time for all images."""
+        block = self.channels * tile.vectors * self.machine.vector_bits // 8
+        total = 0.0
+        for a in self.rows.classes:
+            for b in self.cols.classes:
+                streams = block * a.taps * b.taps > self.machine.l1 // 2
+                for n, deep in self._images(tile.images):
+                    for p, high in ((a.count // tile.rows, tile.rows), (a.count % tile.rows, 1)):
+                        for first, end, wide in balanced(b.count, tile.cols):
+                            one = self._tile(tile, deep * high, wide, a.taps, b.taps, streams)
+                            total += n * p * ((end - first) // wide) * (one + _TILE_CYCLES)
+        return total * -(-self.vectors // tile.vectors)
+
+    def _images(self, most: int) -> list[tuple[int, int]]:
+        """(how many, of how many images): the tiles that share a chunk's images."""
+        found, left = [], self.images
+        for size in image_tiles(most):
+            found.append((left // size, size))
+            left %= size
+        return found
+
+    def _tile(self, tile: Tile, lines: int, wide: int, rows: int, columns: int, streams: bool) -> float:
+        vector = self.machine.vector_bits // 8
+        total = 0.0
+        for first in range(0, columns, tile.share):
+            share = min(tile.share, columns - first)
+            loads = lines * distinct(wide, self.cols.advance, share, self.cols.tap_step)
+            weights = share * tile.vectors * vector if streams else 0
+            total += bundle_cycles(lines * wide, tile.vectors, share, loads, weights)
+        return total * rows * self.channels
+
+
+def _row_block(tile: Tile, rows: GatherAxis, cols: GatherAxis, input: Layout, machine: Machine) -> int:
+    """As many rows as the staged frame has room for, in equal blocks, whole tiles high.
+
+    Frames get an eighth of L2, most of which belongs to the weights: scalars come slowly enough from there.
+    """
+    line = cols.reach(cols.count) * input.channels * ITEM_BYTES[input.dtype] * tile.images
+    room = max(machine.l2 // 8, machine.l1) // line
+    most = max((room - rows.span) // rows.advance + 1, tile.rows)
+    if most >= rows.count:
+        return rows.count
+    block = -(-rows.count // -(-rows.count // most))
+    return -(-block // tile.rows) * tile.rows

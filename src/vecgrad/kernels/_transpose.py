@@ -1,0 +1,31 @@
+"""A square of vectors transposed in registers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vecgrad.kernels.builder import Builder, Value
+
+
+def transposed(b: Builder, rows: Sequence[Value]) -> list[Value]:
+    """Lane i of result j is lane j of row i; as many rows as a vector has lanes.
+
+    log2(lanes) rounds exchange blocks off the diagonal, from single entries to half vectors (Eklundh, 1972).
+    """
+    result = list(rows)
+    lanes = len(result)
+    step = 1
+    while step < lanes:
+        low = [lane if not lane & step else lanes + lane - step for lane in range(lanes)]
+        high = [lane + step if not lane & step else lanes + lane for lane in range(lanes)]
+        for i in range(lanes):
+            if not i & step:
+                upper, lower = result[i], result[i + step]
+                result[i], result[i + step] = _shuffle(b, upper, lower, low), _shuffle(b, upper, lower, high)
+        step *= 2
+    return result
+
+
+def _shuffle(b: Builder, x: Value, y: Value, lanes: Sequence[int]) -> Value:
+    mask = ", ".join(f"i32 {lane}" for lane in lanes)
+    return b.let(x.type, f"shufflevector {x}, {y}, <{len(lanes)} x i32> <{mask}>")

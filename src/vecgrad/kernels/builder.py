@@ -1,0 +1,368 @@
+"""A structured emitter of LLVM IR text: typed values, straight-line instructions, loops with carried values.
+
+Kernels are written in their final form (explicit vectors, loops as they shall run), so that no pass
+pipeline is needed: code generation alone gives the machine code.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from vecgrad.spec.machine import ITEM_BYTES, Machine
+
+PARAMETERS = "ptr noalias readonly %operands, ptr noalias readonly %scalars, ptr noalias %scratch, i64 %begin, i64 %end"
+LLVM_TYPE = {"float32": "float", "float64": "double", "uint8": "i8", "int32": "i32"}
+
+
+@dataclass(frozen=True)
+class Value:
+    """An SSA value or a constant, with its LLVM type."""
+
+    text: str
+    type: str
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.text}"
+
+    @property
+    def lanes(self) -> int:
+        """Vector length; 1 for a scalar."""
+        return int(self.type[1:].split(" ")[0]) if self.type.startswith("<") else 1
+
+    @property
+    def element(self) -> str:
+        return self.type[1:-1].split(" x ")[1] if self.type.startswith("<") else self.type
+
+
+Index = Value | int
+
+
+class Loop:
+    """A loop under construction: ``i`` is its counter, ``carried`` the values at the start of a turn.
+
+    The body calls ``again`` once with the values for the next turn; behind the loop, ``results`` holds the last ones.
+    """
+
+    def __init__(self, i: Value, carried: list[Value]) -> None:
+        self.i = i
+        self.carried = carried
+        self.results: list[Value] = []
+        self._next: list[Value] | None = None
+
+    def again(self, *values: Value) -> None:
+        self._next = list(values)
+
+
+class Builder:
+    """Writes one function. ``machine`` fixes the vector width and whether a multiply-add rounds once."""
+
+    def __init__(self, machine: Machine, dtype: str = "float32") -> None:
+        self.machine = machine
+        self.dtype = dtype
+        self.real = LLVM_TYPE[dtype]
+        self.item = ITEM_BYTES[dtype]
+        self.lanes = machine.lanes(dtype)
+        self.vector = f"<{self.lanes} x {self.real}>"
+        self._lines: list[str] = []
+        self._count = 0
+        self._block = "entry"
+        self._declared: dict[str, str] = {}
+
+    # --- text -----------------------------------------------------------------------------------
+    def _name(self, stem: str = "v") -> str:
+        self._count += 1
+        return f"%{stem}{self._count}"
+
+    def emit(self, line: str) -> None:
+        self._lines.append("  " + line)
+
+    def let(self, type_: str, instruction: str) -> Value:
+        """``%name = instruction`` as a value of ``type_``."""
+        name = self._name()
+        self.emit(f"{name} = {instruction}")
+        return Value(name, type_)
+
+    def _label(self, name: str) -> None:
+        self._lines.append(f"{name}:")
+        self._block = name
+
+    def call(self, type_: str, function: str, *arguments: Value, attributes: str = "") -> Value:
+        """A call of an LLVM intrinsic, declared on first use."""
+        self._declared[function] = f"declare {type_} @{function}({', '.join(a.type for a in arguments)})"
+        text = f"call {type_} @{function}({', '.join(map(str, arguments))}){attributes}"
+        if type_ == "void":
+            self.emit(text)
+            return Value("", "void")
+        return self.let(type_, text)
+
+    def function(self, name: str) -> str:
+        """The whole module: this function and what it declares."""
+        head = f'define void @{name}({PARAMETERS}) #0 {{\nentry:'
+        attributes = 'attributes #0 = { nounwind "no-trapping-math"="true" "frame-pointer"="none" "prefer-vector-width"="512" }'
+        body = "\n".join(self._lines)
+        declared = "\n".join(self._declared[k] for k in sorted(self._declared))
+        return f"{head}\n{body}\n  ret void\n}}\n\n{declared}\n{attributes}\n"
+
+    # --- constants ------------------------------------------------------------------------------
+    @staticmethod
+    def int64(value: int) -> Value:
+        return Value(str(value), "i64")
+
+    @staticmethod
+    def int32(value: int) -> Value:
+        return Value(str(value), "i32")
+
+    def number(self, value: float, type_: str | None = None) -> Value:
+        """A floating constant, exact, of a scalar or vector type (default: one vector)."""
+        type_ = type_ or self.vector
+        element = Value("", type_).element
+        if element == "float":
+            value = struct.unpack("f", struct.pack("f", value))[0] if abs(value) <= 3.4028235677973366e38 else value
+        bits = struct.unpack("<Q", struct.pack("<d", value))[0]
+        return self.broadcast_constant(f"0x{bits:016X}", type_)
+
+    @staticmethod
+    def broadcast_constant(text: str, type_: str) -> Value:
+        lanes, element = Value("", type_).lanes, Value("", type_).element
+        if lanes == 1 and not type_.startswith("<"):
+            return Value(text, type_)
+        return Value("<" + ", ".join(f"{element} {text}" for _ in range(lanes)) + ">", type_)
+
+    def zero(self, type_: str | None = None) -> Value:
+        type_ = type_ or self.vector
+        if type_.startswith("<"):
+            return Value("zeroinitializer", type_)
+        return Value("null" if type_ == "ptr" else "0.0" if type_ in ("float", "double") else "0", type_)
+
+    # --- integers and addresses -------------------------------------------------------------------
+    def _index(self, value: Index) -> Value:
+        return self.int64(value) if isinstance(value, int) else value
+
+    def _integer(self, op: str, a: Index, b: Index) -> Value:
+        a, b = self._index(a), self._index(b)
+        return self.let(a.type, f"{op} {a}, {b.text}")
+
+    def add(self, a: Index, b: Index) -> Value:
+        return self._index(a) if b == 0 else self._integer("add nsw", a, b)
+
+    def sub(self, a: Index, b: Index) -> Value:
+        return self._index(a) if b == 0 else self._integer("sub nsw", a, b)
+
+    def mul(self, a: Index, b: Index) -> Value:
+        return self._index(a) if b == 1 else self._integer("mul nsw", a, b)
+
+    def div(self, a: Index, b: Index) -> Value:
+        """Quotient of non-negative integers."""
+        return self._index(a) if b == 1 else self._integer("udiv", a, b)
+
+    def rem(self, a: Index, b: Index) -> Value:
+        """Remainder of non-negative integers."""
+        return self._integer("urem", a, b)
+
+    def least(self, a: Index, b: Index) -> Value:
+        a, b = self._index(a), self._index(b)
+        return self.call("i64", "llvm.smin.i64", a, b)
+
+    def most(self, a: Index, b: Index) -> Value:
+        a, b = self._index(a), self._index(b)
+        return self.call("i64", "llvm.smax.i64", a, b)
+
+    def icmp(self, how: str, a: Index, b: Index) -> Value:
+        a, b = self._index(a), self._index(b)
+        return self.let("i1", f"icmp {how} {a}, {b.text}")
+
+    def at(self, pointer: Value, offset: Index) -> Value:
+        """``pointer`` moved by ``offset`` bytes."""
+        if isinstance(offset, int) and offset == 0:
+            return pointer
+        return self.let("ptr", f"getelementptr inbounds i8, ptr {pointer.text}, i64 {self._index(offset).text}")
+
+    def entry(self, pointer: Value, index: Index, dtype: str | None = None) -> Value:
+        """``pointer`` moved by ``index`` entries of ``dtype``."""
+        item = ITEM_BYTES[dtype or self.dtype]
+        if isinstance(index, int):
+            return self.at(pointer, index * item)
+        return self.let("ptr", f"getelementptr inbounds i8, ptr {pointer.text}, i64 {self.mul(index, item).text}")
+
+    def operand(self, number: int) -> Value:
+        """The ``number``-th operand's pointer."""
+        return self.load("ptr", self.at(Value("%operands", "ptr"), 8 * number), 8)
+
+    def scalar(self, number: int) -> Value:
+        """Runtime scalar ``number``, rounded to the builder's dtype."""
+        value = self.load("double", self.at(Value("%scalars", "ptr"), 8 * number), 8)
+        return value if self.real == "double" else self.let("float", f"fptrunc double {value.text} to float")
+
+    @property
+    def scratch(self) -> Value:
+        return Value("%scratch", "ptr")
+
+    @property
+    def begin(self) -> Value:
+        return Value("%begin", "i64")
+
+    @property
+    def images(self) -> Value:
+        """end − begin: the number of images of this chunk."""
+        return self.sub(Value("%end", "i64"), self.begin)
+
+    # --- memory -----------------------------------------------------------------------------------
+    def load(self, type_: str, pointer: Value, align: int) -> Value:
+        return self.let(type_, f"load {type_}, ptr {pointer.text}, align {align}")
+
+    def store(self, value: Value, pointer: Value, align: int) -> None:
+        self.emit(f"store {value}, ptr {pointer.text}, align {align}")
+
+    def first_lanes(self, count: int, lanes: int | None = None) -> Value:
+        """A mask whose first ``count`` lanes are on."""
+        lanes = lanes or self.lanes
+        bits = ", ".join(f"i1 {1 if lane < count else 0}" for lane in range(lanes))
+        return Value(f"<{bits}>", f"<{lanes} x i1>")
+
+    def load_masked(self, pointer: Value, mask: Value, align: int | None = None, type_: str | None = None) -> Value:
+        """A vector; lanes that are off are 0 and their memory is not touched."""
+        type_ = type_ or self.vector
+        lanes, element = Value("", type_).lanes, Value("", type_).element
+        suffix = f"v{lanes}{_SUFFIX[element]}"
+        name = f"llvm.masked.load.{suffix}.p0"
+        self._declared[name] = f"declare {type_} @{name}(ptr, i32, <{lanes} x i1>, {type_})"
+        return self.let(
+            type_,
+            f"call {type_} @{name}(ptr {pointer.text}, i32 {align or self.item}, {mask}, {type_} zeroinitializer)",
+        )
+
+    def store_masked(self, value: Value, pointer: Value, mask: Value, align: int | None = None) -> None:
+        """Stores the lanes that are on; the memory of the others is not touched."""
+        name = f"llvm.masked.store.v{value.lanes}{_SUFFIX[value.element]}.p0"
+        self._declared[name] = f"declare void @{name}({value.type}, ptr, i32, <{value.lanes} x i1>)"
+        self.emit(f"call void @{name}({value}, ptr {pointer.text}, i32 {align or self.item}, {mask})")
+
+    def load_lanes(self, pointer: Value, count: int) -> Value:
+        """A vector of the builder's dtype from unaligned memory of which only ``count`` entries may be read."""
+        if count >= self.lanes:
+            return self.load(self.vector, pointer, self.item)
+        return self.load_masked(pointer, self.first_lanes(count))
+
+    def store_lanes(self, value: Value, pointer: Value, count: int) -> None:
+        """The first ``count`` lanes to unaligned memory."""
+        if count >= self.lanes:
+            self.store(value, pointer, self.item)
+        else:
+            self.store_masked(value, pointer, self.first_lanes(count))
+
+    # --- arithmetic -------------------------------------------------------------------------------
+    def splat(self, scalar: Value, lanes: int | None = None) -> Value:
+        """A vector with the scalar in each lane."""
+        lanes = lanes or self.lanes
+        type_ = f"<{lanes} x {scalar.type}>"
+        first = self.let(type_, f"insertelement {type_} poison, {scalar}, i64 0")
+        return self.let(
+            type_, f"shufflevector {first}, {type_} poison, <{lanes} x i32> zeroinitializer"
+        )
+
+    def load_splat(self, pointer: Value, lanes: int | None = None) -> Value:
+        """One entry of the builder's dtype in every lane; code generation folds it into a broadcast."""
+        return self.splat(self.load(self.real, pointer, self.item), lanes)
+
+    def _real(self, op: str, a: Value, b: Value) -> Value:
+        return self.let(a.type, f"{op} {a}, {b.text}")
+
+    def fadd(self, a: Value, b: Value) -> Value:
+        return self._real("fadd", a, b)
+
+    def fsub(self, a: Value, b: Value) -> Value:
+        return self._real("fsub", a, b)
+
+    def fmul(self, a: Value, b: Value) -> Value:
+        return self._real("fmul", a, b)
+
+    def fdiv(self, a: Value, b: Value) -> Value:
+        return self._real("fdiv", a, b)
+
+    def fma(self, a: Value, b: Value, c: Value) -> Value:
+        """a·b + c: rounded once where the machine has it, twice elsewhere."""
+        if not self.machine.fma:
+            return self.fadd(self.fmul(a, b), c)
+        suffix = _SUFFIX[a.element] if a.lanes == 1 and not a.type.startswith("<") else f"v{a.lanes}{_SUFFIX[a.element]}"
+        return self.call(a.type, f"llvm.fma.{suffix}", a, b, c)
+
+    def fcmp(self, how: str, a: Value, b: Value) -> Value:
+        type_ = f"<{a.lanes} x i1>" if a.type.startswith("<") else "i1"
+        return self.let(type_, f"fcmp {how} {a}, {b.text}")
+
+    def select(self, condition: Value, a: Value, b: Value) -> Value:
+        return self.let(a.type, f"select {condition}, {a}, {b}")
+
+    def pinned(self, values: Sequence[Value]) -> list[Value]:
+        """The same vectors, of which the optimiser knows nothing but that loads below come after them.
+
+        Code generation then keeps the instructions in the order in which they were written. Left alone, it
+        loads so far ahead to hide latencies that registers spill; the processor hides them anyway.
+        """
+        register = "v" if self.machine.isa == "avx512" else "x" if self.machine.is_x86 else "w"
+        result = []
+        for n, value in enumerate(values):
+            clobber = ",~{memory}" if n == len(values) - 1 else ""
+            code = f'asm sideeffect "", "={register},0{clobber}"({value})'
+            result.append(self.let(value.type, f"call {value.type} {code}"))
+        return result
+
+    # --- control ----------------------------------------------------------------------------------
+    @contextmanager
+    def loop(
+        self, start: Index, stop: Index, step: int = 1, carried: Sequence[Value] = (), at_least_once: bool | None = None
+    ) -> Iterator[Loop]:
+        """for i = start, start + step, … < stop. The test is at the bottom where a first turn is certain."""
+        certain = at_least_once
+        if certain is None:
+            certain = isinstance(start, int) and isinstance(stop, int) and start < stop
+        first, last = self._index(start), self._index(stop)
+        tag = self._name("L")[1:]
+        before, head, body, latch, after = self._block, f"{tag}.head", f"{tag}.body", f"{tag}.latch", f"{tag}.exit"
+        self.emit(f"br label %{head}")
+        self._label(head)
+        i = Value(f"%{tag}.i", "i64")
+        phis = [Value(f"%{tag}.c{n}", v.type) for n, v in enumerate(carried)]
+        self.emit(f"{i.text} = phi i64 [ {first.text}, %{before} ], [ %{tag}.next, %{latch} ]")
+        places = []
+        for phi, value in zip(phis, carried, strict=True):
+            places.append(len(self._lines))
+            self.emit(f"{phi.text} = phi {phi.type} [ {value.text}, %{before} ]")
+        if not certain:
+            self.emit(f"%{tag}.in = icmp slt i64 {i.text}, {last.text}")
+            self.emit(f"br i1 %{tag}.in, label %{body}, label %{after}")
+            self._label(body)
+        loop = Loop(i, phis)
+        yield loop
+        following = loop._next if loop._next is not None else []
+        assert len(following) == len(phis), "a loop's body must say what it carries on"
+        self.emit(f"br label %{latch}")
+        self._label(latch)
+        self.emit(f"%{tag}.next = add nsw i64 {i.text}, {step}")
+        for place, phi, value in zip(places, phis, following, strict=True):
+            assert value.type == phi.type
+            self._lines[place] += f", [ {value.text}, %{latch} ]"
+        if certain:
+            self.emit(f"%{tag}.in = icmp slt i64 %{tag}.next, {last.text}")
+            self.emit(f"br i1 %{tag}.in, label %{head}, label %{after}")
+            loop.results = following
+        else:
+            self.emit(f"br label %{head}")
+            loop.results = phis
+        self._label(after)
+
+    @contextmanager
+    def when(self, condition: Value) -> Iterator[None]:
+        """The body runs if the condition holds; it makes no values for later."""
+        tag = self._name("W")[1:]
+        self.emit(f"br i1 {condition.text}, label %{tag}.then, label %{tag}.done")
+        self._label(f"{tag}.then")
+        yield
+        self.emit(f"br label %{tag}.done")
+        self._label(f"{tag}.done")
+
+
+_SUFFIX = {"float": "f32", "double": "f64", "i8": "i8", "i32": "i32", "i64": "i64", "i1": "i1"}

@@ -1,0 +1,281 @@
+"""Direct convolution, forward and data gradient: one gather kernel.
+
+Loops: images → block of rows (staged) → group → block of output channels → class of outputs → register
+tiles → kernel rows → input channels → kernel columns. A tile's weights are read once, one behind the other; what it writes has
+been summed in registers from the first tap to the last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vecgrad.kernels import access
+from vecgrad.kernels._contract import Accumulators, Contraction, Level
+from vecgrad.kernels._epilogue import Places, Writer
+from vecgrad.kernels._frame import Frame
+from vecgrad.kernels.builder import Builder, Index, Value
+from vecgrad.kernels.offer import Offer, predicted
+from vecgrad.kernels.taps import AxisClass, GatherAxis, gather_axes
+from vecgrad.spec.kernel import ConvDxSpec, ConvSpec
+from vecgrad.spec.machine import ITEM_BYTES, Machine
+
+GatherSpec = ConvSpec | ConvDxSpec
+
+
+@dataclass(frozen=True)
+class Gather:
+    """A spec in the words that both directions share: what is read, what is written, by which taps."""
+
+    spec: GatherSpec
+    machine: Machine
+    rows: GatherAxis
+    cols: GatherAxis
+    channels_in: int
+    channels_out: int
+
+    @property
+    def groups(self) -> int:
+        return self.spec.conv.groups
+
+    @property
+    def item(self) -> int:
+        return ITEM_BYTES[self.spec.output.dtype]
+
+    @property
+    def block(self) -> int:
+        """Output channels of a block."""
+        return self.spec.tile.vectors * self.machine.lanes(self.spec.output.dtype)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks in a group."""
+        return -(-self.channels_out // self.block)
+
+    @property
+    def row_block(self) -> int:
+        return min(self.spec.tile.row_block, self.rows.count)
+
+    @property
+    def weights_first(self) -> bool:
+        """Whether one block of weights meets all images before the next one does: in tasks of blocks, and where the
+        weights are too large for L2 to hold them for the next image. Then rows are staged for every block."""
+        nbytes = self.spec.conv.window.taps * self.channels_in * self.blocks * self.block * self.item
+        return self.spec.mode == "blocks" or nbytes * self.groups > self.machine.l2 // 2
+
+    @property
+    def frame(self) -> Frame:
+        staged = not (self.rows.inside and self.cols.inside)
+        channels = self.channels_in if self.weights_first else self.channels_in * self.groups
+        return Frame(
+            self.rows, self.cols, self.spec.input, channels, self.spec.tile.images, self.row_block, staged
+        )
+
+
+def gather(spec: GatherSpec, machine: Machine) -> Gather:
+    """``spec`` as a gather. channels_in and channels_out count one group's, on the side read and written."""
+    conv = spec.conv
+    rows, cols = gather_axes(conv.window, "forward" if isinstance(spec, ConvSpec) else "dx")
+    c, k = conv.channels_in // conv.groups, conv.channels_out // conv.groups
+    return Gather(spec, machine, rows, cols, *((c, k) if isinstance(spec, ConvSpec) else (k, c)))
+
+
+def scratch_bytes(spec: GatherSpec, machine: Machine) -> int:
+    """Bytes of scratch that the kernel uses."""
+    return gather(spec, machine).frame.scratch_bytes
+
+
+def balanced(count: int, most: int) -> list[tuple[int, int, int]]:
+    """``count`` pixels in the fewest tiles of at most ``most``, as equal as can be: (first, end, width) of each run.
+
+    >>> balanced(32, 6), balanced(8, 8)
+    ([(0, 12, 6), (12, 32, 5)], [(0, 8, 8)])
+    """
+    tiles = -(-count // most)
+    wide = -(-count // tiles)
+    end = (count - tiles * (wide - 1)) * wide
+    return [(0, end, wide), (end, count, wide - 1)] if end < count else [(0, end, wide)]
+
+
+def image_tiles(images: int) -> list[int]:
+    """Image counts of the tiles that share a batch among them, largest first: the last takes one image each.
+
+    >>> image_tiles(12), image_tiles(1)
+    ([12, 4, 1], [1])
+    """
+    return sorted({images, max(images // 3, 1), 1}, reverse=True)
+
+
+# A group and a block of its output channels.
+_Block = tuple[Value, Value]
+
+
+class _Generator:
+    def __init__(self, g: Gather) -> None:
+        self.g = g
+        self.spec = g.spec
+        self.b = Builder(g.machine, g.spec.output.dtype)
+        self.frame = g.frame
+        self.item = g.item
+        self.input = self.b.operand(0)
+        self.packed = self.b.operand(1)
+        self.writer = Writer(self.b, self.spec.epilogue, self.spec.output, self.spec.scalars, 2)
+
+    def module(self) -> str:
+        b, g = self.b, self.g
+        if self.spec.mode == "blocks":
+            count = b.let("i64", f"fptosi {b.load('double', Value('%scalars', 'ptr'), 8)} to i64")
+            self._images(count, (b.div(b.begin, g.blocks), b.rem(b.begin, g.blocks)))
+        elif g.weights_first:
+            with b.loop(0, g.groups) as group, b.loop(0, g.blocks) as block:
+                self._images(b.images, (group.i, block.i))
+        else:
+            self._images(b.images, None)
+        return b.function(self.spec.name)
+
+    def _images(self, count: Value, block: _Block | None) -> None:
+        """All images: tiles of several images first, then what is left of the batch."""
+        b = self.b
+        start: Index = 0
+        for size in image_tiles(self.spec.tile.images):
+            end = count if size == 1 else b.sub(count, b.rem(b.sub(count, start), size))
+            with b.loop(start, end, step=size) as loop:
+                self._row_blocks(loop.i, size, block)
+            start = end
+
+    def _row_blocks(self, image: Value, images: int, block: _Block | None) -> None:
+        b, g = self.b, self.g
+        source = b.at(self.input, b.mul(image, self.spec.input.nbytes))
+        if block is not None:
+            source = b.at(source, b.mul(block[0], g.channels_in * self.item))
+        with b.loop(0, g.rows.count, step=g.row_block) as loop:
+            exact = g.rows.count % g.row_block == 0
+            outputs = g.row_block if exact else b.least(g.row_block, b.sub(g.rows.count, loop.i))
+            frame = self.frame.stage(b, b.scratch, source, loop.i, outputs, images)
+            if block is not None:
+                self._classes(frame, image, images, loop.i, *block)
+            else:
+                with b.loop(0, g.groups) as group, b.loop(0, g.blocks) as each:
+                    here = b.at(frame, b.mul(group.i, g.channels_in * self.item))
+                    self._classes(here, image, images, loop.i, group.i, each.i)
+
+    def _classes(
+        self, frame: Value, image: Value, images: int, row: Value, group: Value, block: Value
+    ) -> None:
+        """One block of rows, one block of channels: every class of outputs."""
+        b, g = self.b, self.g
+        entries = self.spec.conv.window.taps * g.channels_in * g.block
+        packed = b.at(self.packed, b.mul(b.add(b.mul(group, g.blocks), block), entries * self.item))
+        channel = b.add(b.mul(group, g.channels_out), b.mul(block, g.block))
+        for rows in g.rows.classes:
+            for cols in g.cols.classes:
+                line = self.spec.conv.window.cols.kernel * g.channels_in
+                weights = b.at(packed, (rows.place * line + cols.place) * g.block * self.item)
+                _Tiles(self, rows, cols, frame, weights, image, images, row, channel, block).emit()
+
+
+@dataclass
+class _Tiles:
+    """The register tiles of one class of outputs within a block of rows."""
+
+    owner: _Generator
+    rows: AxisClass
+    cols: AxisClass
+    frame: Value
+    weights: Value
+    image: Value
+    images: int
+    row: Value
+    channel: Value
+    block: Value
+
+    def emit(self) -> None:
+        b, g = self.owner.b, self.owner.g
+        tall = min(self.owner.spec.tile.rows, g.row_block)
+        height = self._height(self.rows)
+        if isinstance(height, int):
+            full: Index = height - height % tall
+        else:
+            full = b.sub(height, b.rem(height, tall)) if tall > 1 else height
+        with b.loop(0, full, step=tall) as loop:
+            self._row_of_tiles(loop.i, tall)
+        if full != height:
+            with b.loop(full, height) as loop:
+                self._row_of_tiles(loop.i, 1)
+
+    def _height(self, rows: AxisClass) -> Index:
+        """Rows of this class in the block."""
+        b, g = self.owner.b, self.owner.g
+        if g.row_block == g.rows.count:
+            return rows.count
+        if rows.count % g.row_block == 0 and rows.count == g.rows.count:
+            return g.row_block
+        return b.most(0, b.least(g.row_block, b.sub(rows.count, self.row)))
+
+    def _row_of_tiles(self, i: Value, rows: int) -> None:
+        b = self.owner.b
+        for first, end, width in balanced(self.cols.count, self.owner.spec.tile.cols):
+            with b.loop(first, end, step=width) as loop:
+                self._tile(i, loop.i, rows, width)
+
+    def _tile(self, i: Value, j: Value, rows: int, cols: int) -> None:
+        b, g, frame = self.owner.b, self.owner.g, self.owner.frame
+        pixels = [(n, r, c) for n in range(self.images) for r in range(rows) for c in range(cols)]
+        row_step, col_step = g.rows.advance * frame.row_bytes, g.cols.advance * frame.pixel_bytes
+        tile = Contraction(
+            b,
+            [n * frame.image_bytes + r * row_step + c * col_step for n, r, c in pixels],
+            self.owner.spec.tile.vectors,
+            self.owner.spec.tile.share,
+            b_align=b.lanes * b.item,
+        )
+        sums = tile.zeros()
+        if self.rows.taps and self.cols.taps:
+            sums = tile.run(sums, self._first_input(i, j), self.weights, self._levels())
+        self._write(sums, i, j, pixels)
+
+    def _first_input(self, i: Value, j: Value) -> Value:
+        """What tap (0, 0) of the tile's first pixel reads."""
+        b, g, frame = self.owner.b, self.owner.g, self.owner.frame
+        offset = (self.rows.first - g.rows.low) * frame.row_bytes
+        offset += (self.cols.first - g.cols.low) * frame.pixel_bytes
+        moved = b.at(self.frame, b.mul(i, g.rows.advance * frame.row_bytes))
+        return b.at(b.at(moved, b.mul(j, g.cols.advance * frame.pixel_bytes)), offset)
+
+    def _levels(self) -> list[Level]:
+        g, frame = self.owner.g, self.owner.frame
+        tap = g.block * g.item
+        channel = self.owner.spec.conv.window.cols.kernel * tap
+        return [
+            Level(self.rows.taps, g.rows.tap_step * frame.row_bytes, g.rows.place_step * g.channels_in * channel),
+            Level(g.channels_in, g.item, channel),
+            Level(self.cols.taps, g.cols.tap_step * frame.pixel_bytes, g.cols.place_step * tap),
+        ]
+
+    def _write(self, sums: Accumulators, i: Value, j: Value, pixels: list[tuple[int, int, int]]) -> None:
+        b, g = self.owner.b, self.owner.g
+        row = b.add(b.mul(b.add(i, self.row), g.rows.step), self.rows.start)
+        col = b.add(b.mul(j, g.cols.step), self.cols.start)
+        places = Places(
+            self.image, row, col, self.channel, [(n, r * g.rows.step, c * g.cols.step) for n, r, c in pixels]
+        )
+        rest = g.channels_out - (g.blocks - 1) * g.block
+        whole = g.groups == 1 and access.whole(b, self.owner.spec.output)
+        self.owner.writer.write(sums, places, self.block, g.blocks - 1, rest, whole)
+
+
+def generate(spec: GatherSpec, machine: Machine) -> str:
+    """LLVM IR of the kernel."""
+    return _Generator(gather(spec, machine)).module()
+
+
+def offer(spec: GatherSpec, machine: Machine) -> Offer:
+    """Any geometry is served."""
+    conv, size = spec.conv, ITEM_BYTES[spec.output.dtype]
+    weights = conv.window.taps * conv.channels_in // conv.groups * conv.channels_out * size
+    inputs = sum(layout.nbytes for layout in spec.epilogue.inputs if layout.batched)
+    read, written = spec.input.nbytes + inputs, spec.output.nbytes
+    g = gather(spec, machine)
+    share = 0.9 * g.channels_out / (g.blocks * g.block)
+    seconds = predicted(machine, conv.flops, read + written, spec.output.dtype, share)
+    name = "conv.direct" if isinstance(spec, ConvSpec) else "conv_dx.direct"
+    return Offer(name, conv.flops, read, written, seconds, f"register tile, {weights} bytes of weights")

@@ -1,0 +1,101 @@
+"""From a scalar expression to vector instructions: the compiled form of a map's body.
+
+Additions and products stay as the tree has them, each rounded once: entries are bit for bit what NumPy
+computes in the same type, but for exp, log and tanh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vecgrad.kernels import functions
+from vecgrad.kernels.builder import Builder, Value
+from vecgrad.spec.errors import CompileError
+from vecgrad.spec.scalar import Binary, Compare, Const, Expr, Operand, Scalar, Unary, Where, nodes, scalars
+
+_ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
+_COMPARISONS = {"lt": "olt", "le": "ole", "eq": "oeq"}
+# What a node costs, in additions, as counted in the code that functions.py writes; quotients by throughput.
+_COST = {"div": 8, "sqrt": 10, "exp": 20, "log": 35, "tanh": 35}
+
+
+class Formula:
+    """Expressions ready to be written, any number of times, as vectors of the builder's width.
+
+    To be made before the loops: this is where the runtime scalars are loaded, once.
+    """
+
+    def __init__(self, b: Builder, exprs: Sequence[Expr], names: Sequence[str]) -> None:
+        self._b = b
+        self._exprs = tuple(exprs)
+        used = dict.fromkeys(name for expr in exprs for name in scalars(expr))
+        self._scalars = {name: b.splat(b.scalar(_entry(name, names))) for name in used}
+
+    def write(self, operands: Sequence[Value]) -> list[Value]:
+        """The value of each expression at one vector of each operand; equal parts are computed once."""
+        known: dict[int, Value] = {}
+        numbered: dict[tuple[str, ...], Value] = {}
+
+        def value(node: Expr) -> Value:
+            if id(node) not in known:
+                known[id(node)] = self._node(
+                    node, operands, [value(child) for child in node.children], numbered
+                )
+            return known[id(node)]
+
+        return [value(expr) for expr in self._exprs]
+
+    def _node(
+        self,
+        node: Expr,
+        operands: Sequence[Value],
+        children: Sequence[Value],
+        numbered: dict[tuple[str, ...], Value],
+    ) -> Value:
+        match node:
+            case Operand(index):
+                return operands[index]
+            case Scalar(name):
+                return self._scalars[name]
+            case Const(number):
+                return self._b.number(number)
+        key = (getattr(node, "op", "where"), *(child.text for child in children))
+        if key not in numbered:
+            numbered[key] = self._instruction(node, children)
+        return numbered[key]
+
+    def _instruction(self, node: Expr, children: Sequence[Value]) -> Value:
+        b = self._b
+        match node:
+            case Unary("neg"):
+                return b.let(children[0].type, f"fneg {children[0]}")
+            case Unary("abs"):
+                return functions.absolute(b, children[0])
+            case Unary(("exp" | "log" | "sqrt" | "tanh") as op):
+                written: Value = getattr(functions, op)(b, children[0])
+                return written
+            case Binary("max"):
+                return functions.maximum(b, *children)
+            case Binary("min"):
+                return functions.minimum(b, *children)
+            case Binary(op) if op in _ARITHMETIC:
+                return b.let(children[0].type, f"{_ARITHMETIC[op]} {children[0]}, {children[1].text}")
+            case Compare(op):
+                return b.fcmp(_COMPARISONS[op], *children)
+            case Where():
+                return b.select(*children)
+        raise CompileError(f"no instruction is known for {node}")
+
+
+def cost(exprs: Sequence[Expr]) -> int:
+    """Arithmetic of the expressions for one entry, in additions; equal parts count once."""
+    distinct = dict.fromkeys(node for expr in exprs for node in nodes(expr))
+    return sum(_COST.get(getattr(node, "op", "where"), 1) for node in distinct if node.children)
+
+
+def _entry(name: str, names: Sequence[str]) -> int:
+    if name not in names:
+        raise CompileError(
+            f"the runtime scalar {name!r} has no entry; the kernel's scalars are {', '.join(names) or 'none'}"
+        )
+    return list(names).index(name)

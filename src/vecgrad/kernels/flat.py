@@ -1,0 +1,83 @@
+"""Kernels over the flat parameter arrays: update rules, and the sum of partial gradients.
+
+Both are called once per record of a table of 64-bit integers (source, slab stride, slabs, destination,
+length, update length), all counted in entries.
+"""
+
+from __future__ import annotations
+
+from vecgrad.kernels import access
+from vecgrad.kernels.builder import Builder, Value
+from vecgrad.kernels.expression import Formula, cost
+from vecgrad.kernels.maps import unroll
+from vecgrad.kernels.offer import Offer, Refusal, predicted
+from vecgrad.spec.kernel import FlatMapSpec, SlabSumSpec
+from vecgrad.spec.machine import ITEM_BYTES, Machine
+
+_SOURCE, _STRIDE, _SLABS, _DESTINATION, _LENGTH, _UPDATE_LENGTH = range(6)
+_RECORD_BYTES = 48
+_COUNTS = (1, 2, 4, 8, 16)
+
+
+def offer_map(spec: FlatMapSpec, machine: Machine) -> Offer | Refusal:
+    """Price per entry of the arrays."""
+    if spec.dtype not in access.REAL:
+        return Refusal("flat.map", f"{spec.dtype} is not a real type")
+    item = ITEM_BYTES[spec.dtype]
+    work, read, written = cost(spec.exprs), item * spec.inputs, item * len(spec.exprs)
+    seconds = predicted(machine, 2 * work, read + written, spec.dtype)
+    return Offer("flat.map", work, read, written, seconds, "one run per record")
+
+
+def generate_map(spec: FlatMapSpec, machine: Machine) -> str:
+    b = Builder(machine, spec.dtype)
+    formula = Formula(b, spec.exprs, spec.scalars)
+    first = _field(b, _DESTINATION)
+    arrays = [b.entry(b.operand(1 + n), first) for n in range(spec.inputs + len(spec.exprs))]
+
+    def body(i: Value, mask: Value | None) -> None:
+        values = formula.write([access.load_run(b, b.entry(a, i), mask) for a in arrays[: spec.inputs]])
+        for array, value in zip(arrays[spec.inputs :], values, strict=True):
+            access.store_run(b, value, b.entry(array, i), mask)
+
+    access.each_vector(b, _field(b, _UPDATE_LENGTH), unroll(cost(spec.exprs)), 1, body)
+    return b.function(spec.name)
+
+
+def offer_slabs(spec: SlabSumSpec, machine: Machine) -> Offer | Refusal:
+    """Price per entry of the destination and slab."""
+    if spec.dtype not in access.REAL:
+        return Refusal("flat.slabs", f"{spec.dtype} is not a real type")
+    item = ITEM_BYTES[spec.dtype]
+    return Offer(
+        "flat.slabs", 1, item, item, predicted(machine, 1, 2 * item, spec.dtype), "a tree over slabs"
+    )
+
+
+def generate_slabs(spec: SlabSumSpec, machine: Machine) -> str:
+    b = Builder(machine, spec.dtype)
+    source = b.entry(b.operand(1), _field(b, _SOURCE))
+    target = b.entry(b.operand(2), _field(b, _DESTINATION))
+    stride, length, slabs = _field(b, _STRIDE), _field(b, _LENGTH), _field(b, _SLABS)
+    for count in _COUNTS:
+        with b.when(b.icmp("eq", slabs, count)):
+            _sum_slabs(b, count, source, stride, target, length)
+    return b.function(spec.name)
+
+
+def _sum_slabs(b: Builder, count: int, source: Value, stride: Value, target: Value, length: Value) -> None:
+    starts = [b.entry(source, b.mul(stride, number)) for number in range(count)]
+
+    def body(i: Value, mask: Value | None) -> None:
+        values = [access.load_run(b, b.entry(start, i), mask) for start in starts]
+        while len(values) > 1:
+            values = [b.fadd(left, right) for left, right in zip(values[::2], values[1::2], strict=True)]
+        access.store_run(b, values[0], b.entry(target, i), mask)
+
+    access.each_vector(b, length, 2 if count <= 4 else 1, 1, body)
+
+
+def _field(b: Builder, field: int) -> Value:
+    """A field of this task's record."""
+    record = b.at(b.operand(0), b.mul(b.begin, _RECORD_BYTES))
+    return b.load("i64", b.at(record, 8 * field), 8)

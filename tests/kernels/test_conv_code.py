@@ -1,0 +1,86 @@
+"""What the convolutions' inner loops look like in assembly: no spills, few loads, short bodies.
+
+This stands in for timing, which no shared machine allows a test: a tile that spills, or broadcasts once
+for each product, is found here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from vecgrad.kernels.choose import dw_spec, dx_spec, forward_spec
+from vecgrad.spec.geometry import Conv, window
+from vecgrad.spec.machine import Machine
+
+# Layers of the networks that people train on this: (size, C, K, kernel, stride).
+LAYERS = {
+    "grey first": (28, 1, 32, 3, 1),
+    "colour first": (32, 3, 32, 3, 1),
+    "thin": (32, 16, 16, 3, 1),
+    "narrow": (16, 32, 32, 3, 1),
+    "usual": (32, 64, 64, 3, 1),
+    "small maps": (4, 256, 256, 3, 1),
+    "smaller by 2": (32, 64, 128, 3, 2),
+    "5 x 5": (14, 6, 16, 5, 1),
+    "pixels alone": (28, 256, 64, 1, 1),
+    "dense": (1, 1024, 128, 1, 1),
+}
+_MULTIPLY_ADD = {"neon": r"\tfmla\b", "baseline": r"\taddp[sd]\b"}
+_STACK = r"\(%rsp|\[sp\b"
+# Everything that reads memory: an operand in brackets on x86, a load on AArch64.
+_LOAD = {"neon": r"\tld[rp1]"}
+
+
+@dataclass(frozen=True)
+class Body:
+    """An innermost loop."""
+
+    text: str
+    machine: Machine
+
+    def count(self, pattern: str) -> int:
+        return len(re.findall(pattern, self.text))
+
+    @property
+    def products(self) -> int:
+        return self.count(_MULTIPLY_ADD.get(self.machine.isa, r"\tvfmadd"))
+
+    @property
+    def loads(self) -> int:
+        return self.count(_LOAD.get(self.machine.isa, r"\((?=%)(?!%rsp)"))
+
+
+def bodies(assembly: str, machine: Machine) -> Iterator[Body]:
+    """The loops of one basic block, up to the jump back."""
+    for label, rest in re.findall(r"^(\.LBB\w+):(.*?)(?=^\.LBB|\Z)", assembly, re.M | re.S):
+        jump = re.search(rf"\t(?:j\w+|b\.\w+|cbn?z)\b[^\n]*{re.escape(label)}$", rest, re.M)
+        if jump:
+            yield Body(rest[: jump.end()], machine)
+
+
+def specs(layer: tuple[int, int, int, int, int], machine: Machine) -> Iterator[Any]:
+    size, c, k, kernel, stride = layer
+    conv = Conv(window((size, size), kernel, stride, "same"), c, k)
+    from vecgrad.spec.tensor import Layout
+
+    x = Layout(size, size, c, machine.pitch(c, "float32"))
+    p, q = conv.window.out_size
+    y = Layout(p, q, k, machine.pitch(k, "float32"))
+    yield forward_spec(conv, x, y, machine, images=16)[0]
+    yield dx_spec(conv, y, x, machine, images=16)[0]
+    yield dw_spec(conv, x, y, machine)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_inner_loops(lab: Any, any_machine: Machine, name: str) -> None:
+    for spec in specs(LAYERS[name], any_machine):
+        hot = [body for body in bodies(lab.assembly(spec, any_machine), any_machine) if body.products >= 12]
+        for body in hot:
+            about = f"{spec.kind} {spec.tile}: {body.products} products, {body.loads} loads\n{body.text}"
+            assert not body.count(_STACK), about
+            assert len(body.text) < 40_000, about
