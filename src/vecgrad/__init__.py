@@ -15,7 +15,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vecgrad.layers import Sequential
-    from vecgrad.program import Program, compile
+    from vecgrad.layers.summary import summary
+    from vecgrad.program import Program, compile, load
+    from vecgrad.runtime import get_num_threads, set_num_threads
+    from vecgrad.train import fit
     from vecgrad.updates import SGD, Adam
 
 # The public face: name → module. Loaded on first use, so that importing the package stays cheap.
@@ -25,9 +28,28 @@ _FACE = {
     "SGD": "vecgrad.updates",
     "Sequential": "vecgrad.layers",
     "compile": "vecgrad.program",
+    "fit": "vecgrad.train",
+    "get_num_threads": "vecgrad.runtime",
+    "load": "vecgrad.program",
+    "set_num_threads": "vecgrad.runtime",
+    "summary": "vecgrad.layers.summary",
 }
+# The rooms that are public as modules, loaded on first use too.
+_ROOMS = ("check", "data", "layers", "losses", "reference", "runs", "train", "updates")
 
-__all__ = ["SGD", "Adam", "Program", "Sequential", "__version__", "compile"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "Program",
+    "Sequential",
+    "__version__",
+    "compile",
+    "fit",
+    "get_num_threads",
+    "load",
+    "set_num_threads",
+    "summary",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -37,7 +59,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_FACE[name]), name)
         globals()[name] = value
         return value
-    if name in ("check", "data", "layers", "losses", "reference", "updates"):
+    if name in _ROOMS:
         import importlib
 
         return importlib.import_module(f"vecgrad.{name}")
@@ -45,4 +67,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "check", "data", "layers", "losses", "reference", "updates"])
+    return sorted([*__all__, *_ROOMS])

@@ -67,7 +67,7 @@ class Layer:
 
     def __str__(self) -> str:
         shown = []
-        for f in fields(self):
+        for f in sorted(fields(self), key=lambda f: f.kw_only):
             value = getattr(self, f.name)
             if f.kw_only and value == f.default:
                 continue

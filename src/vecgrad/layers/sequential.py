@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,10 +46,8 @@ class Sequential(Layer):
         """(key, layer, shape in, shape out) along the chain; ShapeError names the layer that cannot work."""
         found = []
         for key, layer in self.children():
-            try:
+            with _blaming(key, layer, shape):
                 after = layer.infer(shape)
-            except (ShapeError, ArgumentError) as error:
-                raise located(error, key, layer, shape) from None
             found.append((key, layer, shape, after))
             shape = after
         return found
@@ -67,17 +66,20 @@ class Sequential(Layer):
     def forward(self, e: Emitter, x: Any, p: Mapping[str, Any]) -> tuple[Any, Any]:
         saved = []
         for key, layer in self.children():
-            with e.scope(key):
+            before = x.shape
+            with e.scope(key), _blaming(key, layer, before):
                 e.mark("x", x)
                 x, kept = layer.forward(e, x, within(p, key))
-                saved.append(kept)
+                _expect(x, layer.infer(before), "forward gives")
+                saved.append((kept, before))
         return x, saved
 
     def backward(self, e: Emitter, saved: Any, dy: Any, p: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         gradients: dict[str, Any] = {}
-        for (key, layer), kept in zip(reversed(self.children()), reversed(saved), strict=True):
-            with e.scope(key):
+        for (key, layer), (kept, before) in zip(reversed(self.children()), reversed(saved), strict=True):
+            with e.scope(key), _blaming(key, layer, before):
                 dy, own = layer.backward(e, kept, dy, within(p, key))
+                _expect(dy, before, "backward gives ∂z/∂x of")
                 e.mark("dx", dy)
             gradients |= {f"{key}.{name}": value for name, value in own.items()}
         return dy, gradients
@@ -87,6 +89,21 @@ class Sequential(Layer):
 
     def __str__(self) -> str:
         return f"Sequential of {len(self.layers)} layers"
+
+
+@contextmanager
+def _blaming(key: str, layer: Layer, shape: Shape) -> Iterator[None]:
+    """Errors from inside say which layer they come from."""
+    try:
+        yield
+    except (ShapeError, ArgumentError) as error:
+        raise located(error, key, layer, shape) from None
+
+
+def _expect(value: Any, shape: Shape, what: str) -> None:
+    if not value.batched or value.shape != shape:
+        one = "" if value.batched else ", the same for all images"
+        raise ShapeError(f"{what} shape {value.shape}{one}, expected {shape} for each image")
 
 
 def within(p: Mapping[str, Any], key: str) -> dict[str, Any]:

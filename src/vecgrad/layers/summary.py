@@ -92,9 +92,9 @@ def summary(model: Layer | Iterable[Layer], input_shape: Iterable[int], *, dtype
     >>> print(summary([Conv2D(8, 3), ReLU()], (8, 8, 1)))
     path  layer         output  parameters  FLOPs  sees  bytes
     ──────────────────────────────────────────────────────────
-          input          8×8×1
-    0     Conv2D(8, 3)   6×6×8          80  5,184   3×3  1,152
-    1     ReLU()         6×6×8           0    288   3×3  1,152
+          input         8×8×1
+    0     Conv2D(8, 3)  6×6×8           80  5,184   3×3  1,152
+    1     ReLU()        6×6×8            0    288   3×3  1,152
     ──────────────────────────────────────────────────────────
           total                         80  5,472        2,304
     """

@@ -50,7 +50,10 @@ def compile(
     if not isinstance(model, Layer):
         model = Sequential(model)
     shape = _shape(input_shape)
-    for value, what in ((batch_size, "batch_size"), *(((threads, "threads"),) if threads is not None else ())):
+    for value, what in (
+        (batch_size, "batch_size"),
+        *(((threads, "threads"),) if threads is not None else ()),
+    ):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ArgumentError(f"{what} must be a positive integer, got {value!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
@@ -64,9 +67,11 @@ def compile(
         _check_loss(model, chosen_loss, output)
     update = _update(optimizer)
     if update is not None and chosen_loss is None:
-        raise ArgumentError("an optimizer needs a loss; pass loss=\"cross_entropy\" or loss=\"mse\"")
+        raise ArgumentError('an optimizer needs a loss; pass loss="cross_entropy" or loss="mse"')
     layout = FlatLayout.of(stated)
-    computing = _backend(backend, model, shape, output, chosen_loss, update, layout, dtype, batch_size, threads, machine)
+    computing = _backend(
+        backend, model, shape, output, chosen_loss, update, layout, dtype, batch_size, threads, machine
+    )
     program = Program(model, shape, output, chosen_loss, update, batch_size, seed, dtype, layout, computing)
     if parameters is None:
         parameters = {name: initial(parameter, i, seed) for i, (name, parameter) in enumerate(stated.items())}
@@ -76,17 +81,21 @@ def compile(
 
 def _shape(given: Iterable[int]) -> Shape:
     shape = tuple(given)
-    if len(shape) not in (1, 2, 3) or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in shape):
+    if len(shape) not in (1, 2, 3) or any(
+        isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in shape
+    ):
         raise ShapeError(f"input_shape must be (height, width, channels) in positive integers, got {shape}")
     return (*shape, 1) if len(shape) == 2 else shape
 
 
 def _check_loss(model: Layer, loss: Loss, output: Shape) -> None:
-    if isinstance(loss, CrossEntropy) and isinstance(model, Sequential) and model.layers:
-        if isinstance(model.layers[-1], Softmax):
-            raise ArgumentError(
-                "cross entropy takes logits: remove the final Softmax; predict_proba gives the probabilities"
-            )
+    last = model
+    while isinstance(last, Sequential) and last.layers:
+        last = last.layers[-1]
+    if isinstance(loss, CrossEntropy) and isinstance(last, Softmax):
+        raise ArgumentError(
+            "cross entropy takes logits: remove the final Softmax; predict_proba gives the probabilities"
+        )
     loss.check(output)
 
 
@@ -95,7 +104,9 @@ def _update(optimizer: str | Update | None) -> Update | None:
         return optimizer
     if isinstance(optimizer, str) and optimizer in UPDATES:
         return UPDATES[optimizer]()
-    raise ArgumentError(f"optimizer must be an update rule or one of {', '.join(map(repr, UPDATES))}, got {optimizer!r}")
+    raise ArgumentError(
+        f"optimizer must be an update rule or one of {', '.join(map(repr, UPDATES))}, got {optimizer!r}"
+    )
 
 
 def _backend(
@@ -110,6 +121,8 @@ def _backend(
         if native_available():
             from vecgrad.program.native_backend import NativeBackend
 
-            return NativeBackend(model, shape, output, loss, update, layout, dtype, batch_size, threads, machine)
+            return NativeBackend(
+                model, shape, output, loss, update, layout, dtype, batch_size, threads, machine
+            )
         warnings.warn("llvmlite is not installed: computing with NumPy, correctly but slowly", stacklevel=3)
     return ReferenceBackend(model, loss, update, layout, dtype)

@@ -27,18 +27,27 @@ def images(x: Any, shape: Shape, dtype: Any, rescales: bool) -> Array:
             f"images have dtype {array.dtype}; divide them by their largest value and cast to float32, "
             f"or begin the model with Rescale(1 / 255)"
         )
+    given = array.shape
     if len(shape) == 3 and shape[2] == 1 and array.ndim == 3:
         array = array[..., np.newaxis]
     if array.ndim != len(shape) + 1 or array.shape[1:] != shape:
         hint = ""
-        if array.shape == shape:
+        if given == shape:
             hint = "; for a single image pass x[np.newaxis]"
-        elif len(shape) == 3 and array.ndim == 4 and (array.shape[2], array.shape[3], array.shape[1]) == shape:
+        elif (
+            len(shape) == 3 and array.ndim == 4 and (array.shape[2], array.shape[3], array.shape[1]) == shape
+        ):
             hint = "; these look channels first: pass x.transpose(0, 2, 3, 1)"
-        raise ShapeError(f"images have shape {array.shape}, expected (n, {', '.join(map(str, shape))}){hint}")
-    array = np.ascontiguousarray(array, dtype=dtype)
+        raise ShapeError(f"images have shape {given}, expected (n, {', '.join(map(str, shape))}){hint}")
+    array = _converted(array, dtype)
     finite(array, "images")
     return array
+
+
+def _converted(array: Array, dtype: Any) -> Array:
+    """C-contiguous and aligned, as kernels read it; what is too large for ``dtype`` becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.require(array, dtype, ["C", "A"])
 
 
 def finite(array: Array, what: str) -> None:
@@ -71,7 +80,7 @@ def targets(y: Any, n: int, loss: Loss, shape: Shape, dtype: Any) -> Array:
         )
     if array.dtype.kind not in "fiub":
         raise DataError(f"targets must be numbers, got dtype {array.dtype}")
-    array = np.ascontiguousarray(array, dtype=dtype)
+    array = _converted(array, dtype)
     finite(array, "targets")
     return array
 
@@ -101,13 +110,14 @@ def weights(w: Any, n: int, dtype: Any) -> tuple[Array, float]:
         raise ShapeError(f"sample_weight has shape {array.shape}, expected ({n},)")
     if array.dtype.kind not in "fiub":
         raise DataError(f"sample_weight must be numbers, got dtype {array.dtype}")
-    array = np.ascontiguousarray(array, dtype=dtype)
+    array = _converted(array, dtype)
     finite(array, "sample_weight")
     if (array < 0).any():
         raise DataError(f"sample_weight of image {int(np.argmax(array < 0))} is negative")
     total = float(array.sum(dtype=np.float64))
-    if not total > 0:
-        raise DataError("sample_weight sums to zero: no image would count")
+    # Denormals count as zero in native code, and one over them is infinite.
+    if total < np.finfo(dtype).tiny:
+        raise DataError(f"sample_weight sums to {total:g}: no image would count; make the weights larger")
     return array, 1.0 / total
 
 

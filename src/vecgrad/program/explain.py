@@ -48,7 +48,7 @@ class Explanation:
 
     def ir(self, kernel: str) -> str:
         """LLVM IR of a kernel by its name, its kind or its layer, as shown in the table."""
-        return "\n".join(self._compiled.sources[name] for name in self._named(kernel))
+        return "\n".join(self._compiled.engine.ir(name) for name in self._named(kernel))
 
     def asm(self, kernel: str) -> str:
         """Machine code of a kernel, as text."""
@@ -58,11 +58,14 @@ class Explanation:
         found = [
             row.call.spec.name
             for row in self.rows
-            if wanted in (row.call.spec.name, row.call.op, row.call.kernel, f"{row.call.scope}:{row.call.op}")
+            if wanted in (row.call.spec.name, row.call.op, row.call.kernel)
+            or wanted in (f"{scope}:{row.call.op}" for scope in (row.call.scope, *row.call.scope.split("+")))
         ]
         if not found:
             names = ", ".join(dict.fromkeys(row.call.op for row in self.rows))
-            raise ArgumentError(f"no kernel is called {wanted!r}; there are {names}, or layer:operation such as 0:conv")
+            raise ArgumentError(
+                f"no kernel is called {wanted!r}; there are {names}, or layer:operation such as 0:conv"
+            )
         return list(dict.fromkeys(found))
 
     def to_json(self) -> dict[str, Any]:
@@ -110,7 +113,9 @@ class Explanation:
         total = sum(row.call.seconds for row in self.rows) * 1e3
         summary = f"predicted {total:.3f} ms on one thread"
         if timed:
-            summary += f", measured {sum(row.seconds or 0 for row in self.rows) * 1e3:.3f} ms (summed over threads)"
+            summary += (
+                f", measured {sum(row.seconds or 0 for row in self.rows) * 1e3:.3f} ms (summed over threads)"
+            )
         return "\n".join([*lines, summary])
 
     def _cells(self, row: Row, timed: bool) -> list[str]:
@@ -133,7 +138,9 @@ class Explanation:
 
 def explain(backend: NativeBackend, training: bool, time: bool, threads: int) -> Explanation:
     """The explanation of a training step (``training``) or of a prediction."""
-    compiled = backend.compiled(TRAINING, training=True) if training else backend.compiled(Wanted(prediction=True))
+    compiled = (
+        backend.compiled(TRAINING, training=True) if training else backend.compiled(Wanted(prediction=True))
+    )
     plan = compiled.plan
     seconds: Iterable[float | None] = [None] * sum(1 for _ in plan.calls())
     peak = None

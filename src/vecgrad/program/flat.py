@@ -53,7 +53,8 @@ class FlatLayout:
     def views(self, flat: Array) -> dict[str, Array]:
         """Each parameter as a view of the flat array, in its public shape."""
         return {
-            name: flat[slot.offset : slot.offset + slot.length].reshape(slot.shape) for name, slot in self.slots.items()
+            name: flat[slot.offset : slot.offset + slot.length].reshape(slot.shape)
+            for name, slot in self.slots.items()
         }
 
     def checked(self, arrays: Mapping[str, Any]) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from vecgrad.runtime import (
     Job,
     Operand,
     Phase,
+    Source,
     address_of,
     aligned,
     default_cache,
@@ -72,7 +74,9 @@ class NativeBackend:
         """What is wanted, ready to run; compiled at the first request."""
         key = (wanted, training)
         if key not in self._compiled:
-            self._compiled[key] = Compiled(self._make(wanted, training), self._memory.address, self._layout.entries)
+            self._compiled[key] = Compiled(
+                self._make(wanted, training), self._memory.address, self._layout.entries
+            )
         return self._compiled[key]
 
     def _make(self, wanted: Wanted, training: bool) -> Plan:
@@ -121,8 +125,13 @@ class Compiled:
         self.plan = plan
         self.packed = -1
         item = ITEM_BYTES[plan.dtype]
-        sources = {call.spec.name: registry.generate(call.spec, plan.machine) for call in plan.calls()}
-        self.sources = sources
+        sources: dict[str, str | Source] = {
+            call.spec.name: Source(
+                registry.identity(call.spec, plan.machine),
+                functools.partial(registry.generate, call.spec, plan.machine),
+            )
+            for call in plan.calls()
+        }
         self.engine = Engine.load(sources, plan.machine, default_cache())
         self._memory = {
             "arena": aligned(max(plan.arena, 64)),
@@ -203,7 +212,8 @@ class Compiled:
 
 def _phase(phase: Any) -> Phase:
     calls = tuple(
-        Call(call.spec.name, tuple(_operand(place) for place in call.operands), call.always) for call in phase.calls
+        Call(call.spec.name, tuple(_operand(place) for place in call.operands), call.always)
+        for call in phase.calls
     )
     return Phase(calls, phase.chunks, phase.images_per_chunk)
 

@@ -24,6 +24,7 @@ from vecgrad.updates import Update
 
 if TYPE_CHECKING:
     from vecgrad.data import Dataset
+    from vecgrad.program.explain import Explanation
     from vecgrad.program.saving import Trained
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -69,7 +70,9 @@ class Program:
         self.steps = 0
         self._backend = backend
         self._lock = threading.RLock()
-        first = model.layers[0] if isinstance(model, Sequential) and model.layers else model
+        first = model
+        while isinstance(first, Sequential) and first.layers:
+            first = first.layers[0]
         self._rescales = isinstance(first, Rescale)
 
     # --- parameters -----------------------------------------------------------------------------
@@ -123,9 +126,7 @@ class Program:
         """
         loss, optimizer = self._needs_loss(), self._needs_optimizer()
         x, t, w, inverse = self._labelled(x, y, sample_weight, loss)
-        rate = optimizer.learning_rate if learning_rate is None else float(learning_rate)
-        if not 0 <= rate < float("inf"):
-            raise ArgumentError(f"learning_rate must be a finite number of at least 0, got {learning_rate!r}")
+        rate = _rate(optimizer.learning_rate if learning_rate is None else learning_rate)
         with self._lock:
             scalars = {"inverse_weight": inverse, "learning_rate": rate, **optimizer.scalars(self.steps + 1)}
             value = self._backend.step(x, t, w, scalars)
@@ -156,6 +157,10 @@ class Program:
         wanted = Wanted(prediction=True, loss=True, gradients=True, input_gradient=True, trace=True)
         found = self._labelled_run(x, y, sample_weight, wanted)
         names = [name.removeprefix("trace.").removesuffix(".x") for name in found if name.endswith(".x")]
+        if "output" in names:
+            raise ArgumentError(
+                'a trace calls the network\'s output "output", so no layer may have that name'
+            )
         record = {name: LayerTrace(found[f"trace.{name}.x"], found[f"trace.{name}.dx"]) for name in names}
         record["output"] = LayerTrace(found["prediction"], found["trace.dx"])
         return record
@@ -169,16 +174,15 @@ class Program:
         if not len(x):
             raise ShapeError("evaluate needs at least one image, got none")
         total, right, classes = 0.0, 0.0, loss.targets == "classes"
-        for part in self._parts(len(x)):
-            with self._lock:
-                found = self._backend.run(
-                    Wanted(prediction=True, loss=True), x[part], t[part], w[part], {"inverse_weight": inverse}
-                )
-            total += float(found["loss"][0])
-            if classes:
-                hit = found["prediction"].argmax(axis=-1) == t[part].argmax(axis=-1)
-                right += float(np.sum(hit * w[part], dtype=np.float64))
-        return Evaluation(total, right * inverse if classes else None, len(x))
+        wanted, scalars = Wanted(prediction=True, loss=True), {"inverse_weight": inverse}
+        with self._lock:
+            for part in self._parts(len(x)):
+                found = self._backend.run(wanted, x[part], t[part], w[part], scalars)
+                total += float(found["loss"][0])
+                if classes:
+                    hit = found["prediction"].argmax(axis=-1) == t[part].argmax(axis=-1)
+                    right += float(np.sum(hit * w[part], dtype=np.float64))
+        return Evaluation(total, right / float(w.sum(dtype=np.float64)) if classes else None, len(x))
 
     def check_images(self, x: Any) -> Array:
         """x (n, …) as every method takes it: an array (n, *input_shape) of the program's dtype, for any n.
@@ -228,8 +232,8 @@ class Program:
     def _predict(self, x: Any, wanted: Wanted, name: str) -> Array:
         x = door.images(x, self.input_shape, self.dtype, self._rescales)
         result = np.empty((len(x), *self.output_shape), self.dtype)
-        for part in self._parts(len(x)):
-            with self._lock:
+        with self._lock:
+            for part in self._parts(len(x)):
                 result[part] = self._backend.run(wanted, x[part], None, None, {})[name]
         return result
 
@@ -254,7 +258,9 @@ class Program:
 
     def _needs_loss(self) -> Loss:
         if self.loss is None:
-            raise ArgumentError('this program was compiled without a loss; pass loss="cross_entropy" to compile')
+            raise ArgumentError(
+                'this program was compiled without a loss; pass loss="cross_entropy" to compile'
+            )
         return self.loss
 
     def _needs_optimizer(self) -> Update:
@@ -263,3 +269,14 @@ class Program:
                 "this program was compiled without an optimizer; pass optimizer=vecgrad.SGD(…) to compile"
             )
         return self.optimizer
+
+
+def _rate(value: Any) -> float:
+    """A learning rate as a float."""
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        rate = float("nan")
+    if not 0 <= rate < float("inf"):
+        raise ArgumentError(f"learning_rate must be a finite number of at least 0, got {value!r}")
+    return rate

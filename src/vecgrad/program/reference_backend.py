@@ -41,13 +41,14 @@ class ReferenceBackend:
         """What is wanted, by the names that ``graph.build.record`` documents."""
         e = EagerEmitter(scalars, self._dtype)
         p = {name: EagerValue(view, False) for name, view in self._layout.views(self.weights).items()}
-        given = [EagerValue(a, True) if a is not None else None for a in (x, t, w)]
-        results = run(e, self._model, self._loss, *given, p, wanted)
+        target, weight = (EagerValue(a, True) if a is not None else None for a in (t, w))
+        results = run(e, self._model, self._loss, EagerValue(x, True), target, weight, p, wanted)
         found = {name: value.array for name, value in results.values.items()}
         found |= {f"gradient.{name}": value.array for name, value in results.gradients.items()}
         if wanted.trace:
             found |= {f"trace.{name}": array for name, array in e.marks.items()}
-        return found
+        # A result may be a view of an input or of the weights, which will change.
+        return {name: array.copy() for name, array in found.items()}
 
     def step(self, x: Array, t: Array, w: Array, scalars: Mapping[str, float]) -> float:
         """One training step; the loss before it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vecgrad.data import Dataset
-from vecgrad.program.compile import compile
+from vecgrad.program.compiling import compile
 from vecgrad.program.program import Program
 from vecgrad.runs import Run, read, write
 

@@ -1,0 +1,95 @@
+"""Data by what the command line says, and what a run notes about it so that its test images are found again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vecgrad.spec.errors import DataError
+
+if TYPE_CHECKING:
+    from vecgrad.data import Dataset
+    from vecgrad.runs import Run
+
+# Of a source that brings no test images, this share is held out for the test, always the same.
+TEST_SHARE = 0.2
+
+
+def open_source(source: str, folder: str | None) -> tuple[Dataset, dict[str, Any]]:
+    """The data that ``SOURCE [--data DIR]`` means, and what its run notes."""
+    from vecgrad import data
+
+    if source == "mnist" and folder is None and not Path(source).exists():
+        raise click.UsageError(
+            "mnist needs --data DIR, the folder with its four IDX files; nothing is downloaded"
+        )
+    if folder is not None and source != "mnist":
+        raise click.UsageError(
+            f"--data goes with the source mnist; for other data write: vecgrad train {folder}"
+        )
+    place = source if folder is None else folder
+    options: dict[str, Any] = {}
+    dataset = data.open(place)
+    if dataset.test_images is None:
+        options = {"test": TEST_SHARE, "seed": 0}
+        dataset = data.open(place, **options)
+    return dataset, {
+        "source": place if place == "digits" else str(Path(place).resolve()),
+        "options": options,
+        "class_names": list(dataset.class_names),
+        "preparation": dataset.preparation.to_json(),
+        "test_sha256": _digest(dataset),
+    }
+
+
+def test_part(run: Run, folder: str | None) -> tuple[str, Any, Any]:
+    """(name, images as the reader holds them, labels) to evaluate a run on.
+
+    Without ``folder`` the test images beside which the run was trained; DataError when they are others by now.
+    Of another folder its test images, or all where it has no such part.
+    """
+    from vecgrad import data
+
+    noted = run.data or {}
+    place = noted.get("source") if folder is None else str(Path(folder).resolve())
+    if not isinstance(place, str):
+        raise DataError(f"{run.name}: does not know its data; pass --data DIR")
+    known = place == noted.get("source")
+    options = _options(noted) if known else {}
+    preparation = run.preparation
+    try:
+        dataset = data.open(place, size=preparation.size, channels=preparation.channels, **options)
+    except DataError as error:
+        hint = "; pass --data DIR if the data were moved" if folder is None else ""
+        raise DataError(f"{error}{hint}") from error
+    if dataset.class_names != run.class_names:
+        raise DataError(f"{dataset.name}: its classes are {dataset.class_names}, the run's {run.class_names}")
+    if known and "test_sha256" in noted and noted["test_sha256"] != _digest(dataset):
+        raise DataError(
+            f"{place}: the test images are not those the run was trained beside; "
+            f"keep new data in a folder of their own and pass it with --data"
+        )
+    if dataset.test_images is not None:
+        return dataset.name, dataset.test_images, dataset.test_labels
+    return dataset.name, dataset.train_images, dataset.train_labels
+
+
+def _options(noted: Mapping[str, Any]) -> dict[str, Any]:
+    options = noted.get("options", {})
+    if not isinstance(options, dict) or not set(options) <= {"test", "seed"}:
+        raise DataError(f"the run notes options of its data that mean nothing: {options!r}")
+    return options
+
+
+def _digest(dataset: Dataset) -> str:
+    """SHA-256 of the test images and labels."""
+    assert dataset.test_images is not None
+    assert dataset.test_labels is not None
+    found = hashlib.sha256(repr((dataset.test_images.shape, str(dataset.test_images.dtype))).encode())
+    for array in (dataset.test_images, dataset.test_labels):
+        found.update(array.tobytes())
+    return found.hexdigest()

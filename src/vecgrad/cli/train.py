@@ -1,0 +1,182 @@
+"""``vecgrad train``."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vecgrad.cli._command import (
+    INTERRUPTED,
+    Command,
+    backend_option,
+    json_option,
+    say_json,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    from vecgrad.train import BuiltIn
+    from vecgrad.updates import Update
+
+
+class _Rate(click.FloatRange):
+    """A positive number; unlike click's own range it lets no NaN through."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1e6, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number", param, ctx)
+        return number
+
+
+@click.command(cls=Command)
+@click.argument("source", default="digits")
+@click.option("--data", "folder", metavar="DIR", help="The folder with MNIST's four IDX files.")
+@click.option(
+    "--model", "model", metavar="NAME", help="digits, mnist or lenet5. Default: what fits the images."
+)
+@click.option("--epochs", type=click.IntRange(1), help="Default: the model's.")
+@click.option("--batch-size", type=click.IntRange(1, 1 << 20), help="Default: the model's.")
+@click.option("--learning-rate", type=_Rate(), help="Default: the optimizer's.")
+@click.option("--optimizer", type=click.Choice(["sgd", "adam"]), default="sgd", show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
+@threads_option
+@click.option("--out", metavar="RUN", help="The run folder to write. Default: a new one in runs/.")
+@json_option
+@backend_option
+@click.pass_context
+def train(
+    ctx: click.Context,
+    source: str,
+    folder: str | None,
+    model: str | None,
+    epochs: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    optimizer: str,
+    seed: int,
+    threads: int | None,
+    out: str | None,
+    as_json: bool,
+    backend: str,
+) -> None:
+    """Train a network and save it as a run.
+
+    SOURCE is digits (1,797 scans that scikit-learn carries; the default), mnist with --data DIR, or data of your
+    own: a folder with one sub-folder of images per class, a .npz file, a folder with CIFAR's binary files.
+    Images that are held out as test images measure the final accuracy and decide nothing.
+
+    Ctrl-C ends the training cleanly: what was learned so far is saved.
+
+    \b
+    Examples:
+      vecgrad train
+      vecgrad train mnist --data ~/mnist --epochs 5 --out runs/mnist
+    """
+    import vecgrad
+    from vecgrad import runs
+    from vecgrad.cli._models import built_in
+    from vecgrad.cli._progress import Progress
+    from vecgrad.cli._sources import open_source
+
+    dataset, noted = open_source(source, folder)
+    names = _new_names(f"{dataset.name.removesuffix('.npz')}-{seed}") if out is None else iter((Path(out),))
+    place = next(names)
+    runs.check_place(place)  # before the work, not after it
+    chosen = built_in(model) if model is not None else _fitting(dataset.input_shape)
+    network = chosen.build(dataset.classes)
+    program = vecgrad.compile(
+        network,
+        dataset.input_shape,
+        loss="cross_entropy",
+        optimizer=_optimizer(chosen, optimizer, learning_rate),
+        batch_size=batch_size or chosen.batch_size,
+        threads=threads,
+        seed=seed,
+        backend=backend,
+    )
+    click.echo(str(dataset))
+    count = vecgrad.summary(network, dataset.input_shape).parameters
+    click.echo(f"model {chosen.name}: {chosen.about}; {count:,} parameters, {program.optimizer}")
+    images = dataset.preparation.arrays(dataset.train_images)
+    validation = None
+    if dataset.validation_images is not None:
+        validation = (dataset.preparation.arrays(dataset.validation_images), dataset.validation_labels)
+    began = time.perf_counter()
+    with Progress() as progress:
+        history = vecgrad.fit(
+            program,
+            images,
+            dataset.train_labels,
+            epochs=epochs or chosen.epochs,
+            validation_data=validation,
+            schedule=chosen.schedule,
+            on_event=progress,
+        )
+    seconds = time.perf_counter() - began
+    found: dict[str, Any] = {
+        "test_accuracy": None,
+        "test_loss": None,
+        "epochs": len(history.epochs),
+        "train_seconds": round(seconds, 3),
+        "images_per_second": round(history.images_per_second, 1),
+        "interrupted": history.interrupted,
+    }
+    if history.interrupted and not program.steps:
+        raise KeyboardInterrupt
+    if not history.interrupted:
+        measured = program.evaluate(dataset.preparation.arrays(dataset.test_images), dataset.test_labels)
+        found |= {"test_accuracy": measured.accuracy, "test_loss": measured.loss}
+        click.echo(f"test accuracy {measured.accuracy:.4f} ({measured.images:,} images)")
+    click.echo(f"{len(history.epochs)} epochs in {seconds:.1f} s, {history.images_per_second:,.0f} images/s")
+    if out is None:
+        place = _claimed(place, names)
+    full = program.save(place, history=history, data=noted, metrics=found)
+    if history.interrupted:
+        click.echo(f"interrupted after {program.steps:,} steps; what was learned so far is saved", err=True)
+    click.echo(f"run saved in {place}")
+    if as_json:
+        say_json(found | {"model": chosen.name, "seed": seed, "run": str(full)})
+    if history.interrupted:
+        ctx.exit(INTERRUPTED)
+
+
+def _fitting(shape: tuple[int, int, int]) -> BuiltIn:
+    """The small network for images up to 16 pixels high or wide, else the larger one."""
+    from vecgrad.train import MODELS
+
+    return MODELS["digits" if min(shape[:2]) <= 16 else "mnist"]
+
+
+def _optimizer(chosen: BuiltIn, name: str, learning_rate: float | None) -> Update:
+    from vecgrad.updates import Adam
+
+    rule = Adam() if name == "adam" else chosen.optimizer
+    return rule if learning_rate is None else replace(rule, learning_rate=learning_rate)
+
+
+def _new_names(name: str) -> Iterator[Path]:
+    """runs/NAME-1, -2, …: those that do not exist."""
+    places = (Path("runs") / f"{name}-{number}" for number in itertools.count(1))
+    return (place for place in places if not place.exists())
+
+
+def _claimed(place: Path, others: Iterator[Path]) -> Path:
+    """``place`` or else one of the others, made here and empty, so that two trainings never share one."""
+    while True:
+        try:
+            place.mkdir(parents=True)
+        except FileExistsError:
+            place = next(others)
+        else:
+            return place

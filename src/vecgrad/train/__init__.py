@@ -1,0 +1,29 @@
+"""Training: one call or a loop of events, schedules of the learning rate, built-in models, reports."""
+
+from vecgrad.train._events import EpochEnd, EpochStart, Event, StepEnd
+from vecgrad.train._fit import fit
+from vecgrad.train._history import Epoch, History
+from vecgrad.train._loop import events
+from vecgrad.train._report import ClassReport, Report, report
+from vecgrad.train.models import MODELS, BuiltIn
+from vecgrad.train.schedules import Constant, Cosine, Schedule, Steps
+
+__all__ = [
+    "MODELS",
+    "BuiltIn",
+    "ClassReport",
+    "Constant",
+    "Cosine",
+    "Epoch",
+    "EpochEnd",
+    "EpochStart",
+    "Event",
+    "History",
+    "Report",
+    "Schedule",
+    "StepEnd",
+    "Steps",
+    "events",
+    "fit",
+    "report",
+]

@@ -1,0 +1,108 @@
+"""The built-in models: a network for a number of classes, and how it is trained unless told otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from vecgrad.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
+from vecgrad.spec.tensor import Shape
+from vecgrad.updates import SGD, Update
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """``build(classes)`` makes the network; ``input_shape`` and ``classes`` are those it was drawn for."""
+
+    name: str
+    about: str
+    build: Callable[[int], Sequential]
+    input_shape: Shape
+    classes: int
+    optimizer: Update
+    epochs: int
+    batch_size: int
+    schedule: str = "cosine"
+
+    @property
+    def model(self) -> Sequential:
+        """The network for the shape and the classes it was drawn for."""
+        return self.build(self.classes)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "about": self.about,
+            "input_shape": self.input_shape,
+            "classes": self.classes,
+        }
+
+
+def _digits(classes: int) -> Sequential:
+    return Sequential(
+        [
+            Conv2D(16, 3, padding="same"),
+            ReLU(),
+            Conv2D(32, 3, padding="same"),
+            ReLU(),
+            MaxPool2D(2),
+            Flatten(),
+            Dense(classes),
+        ]
+    )
+
+
+def _mnist(classes: int) -> Sequential:
+    return Sequential(
+        [
+            Conv2D(32, 3),
+            ReLU(),
+            Conv2D(64, 3),
+            ReLU(),
+            MaxPool2D(2),
+            Flatten(),
+            Dense(128),
+            ReLU(),
+            Dense(classes),
+        ]
+    )
+
+
+def _lenet5(classes: int) -> Sequential:
+    # LeCun et al. 1998 with ReLU and max pooling, as it is used today; 28 × 28 images padded to 32 × 32.
+    return Sequential(
+        [
+            Conv2D(6, 5, padding=2),
+            ReLU(),
+            MaxPool2D(2),
+            Conv2D(16, 5),
+            ReLU(),
+            MaxPool2D(2),
+            Flatten(),
+            Dense(120),
+            ReLU(),
+            Dense(84),
+            ReLU(),
+            Dense(classes),
+        ]
+    )
+
+
+MODELS: dict[str, BuiltIn] = {
+    built.name: built
+    for built in (
+        BuiltIn(
+            "digits", "convolutions of 16 and 32, pooling, for 8×8 images", _digits, (8, 8, 1), 10,
+            SGD(learning_rate=0.02, momentum=0.9), epochs=12, batch_size=32,
+        ),
+        BuiltIn(
+            "mnist", "convolutions of 32 and 64, pooling, 128 units, for 28×28 images", _mnist, (28, 28, 1), 10,
+            SGD(learning_rate=0.05, momentum=0.9), epochs=5, batch_size=64,
+        ),
+        BuiltIn(
+            "lenet5", "LeNet-5 with ReLU and max pooling, for 28×28 images", _lenet5, (28, 28, 1), 10,
+            SGD(learning_rate=0.05, momentum=0.9), epochs=5, batch_size=64,
+        ),
+    )
+}  # fmt: skip

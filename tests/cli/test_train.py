@@ -1,0 +1,189 @@
+"""``vecgrad train``: what it prints, what it leaves, how it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vecgrad as vg
+from vecgrad import runs
+
+
+def last_line(done) -> dict:
+    """The JSON object at the end of stdout."""
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_bare_train_learns_the_digits(call, digits_run: Path) -> None:
+    found = runs.read(digits_run)
+    assert found.metrics["test_accuracy"] > 0.9
+    assert found.data["source"] == "digits"
+    assert (digits_run / "history.jsonl").read_text().count("\n") == found.metrics["epochs"]
+
+
+def test_plain_lines_and_json_at_the_end(spawn, tiny: Path, tmp_path: Path) -> None:
+    process = spawn(
+        "train", tiny, "--epochs", 3, "--seed", 7, "--backend", "reference", "--json", cwd=tmp_path
+    )
+    out, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+    assert not {"\x1b", "\r"} & set(out)
+    lines = out.splitlines()
+    assert [line.split("  ")[0] for line in lines if line.startswith("epoch ")] == [
+        "epoch 1",
+        "epoch 2",
+        "epoch 3",
+    ]
+    told = json.loads(lines[-1])
+    assert told["epochs"] == 3
+    assert told["test_accuracy"] == 1.0
+    assert told["train_seconds"] > 0
+    assert told["images_per_second"] > 0
+    assert Path(told["run"]) == tmp_path / "runs" / "halves-7-1"
+    assert any(line.startswith("test accuracy 1.0000") for line in lines)
+    assert f"run saved in {Path('runs', 'halves-7-1')}" in lines
+    loaded = vg.load(told["run"], backend="reference")
+    assert loaded.seed == 7
+    assert loaded.steps == 3 * 2
+
+
+def test_runs_get_new_names_and_an_out_is_replaced(call, tiny: Path, tmp_path: Path) -> None:
+    short = ("train", tiny, "--epochs", 1, "--backend", "reference")
+    for _ in range(2):
+        assert call(*short, cwd=tmp_path).returncode == 0
+    assert sorted(os.listdir(tmp_path / "runs")) == ["halves-0-1", "halves-0-2"]
+    for seed in (1, 2):
+        assert call(*short, "--seed", seed, "--out", "mine", cwd=tmp_path).returncode == 0
+    assert runs.read(tmp_path / "mine").seed == 2
+
+
+def test_the_options_reach_the_training(call, tiny: Path, tmp_path: Path) -> None:
+    given = (
+        "--optimizer",
+        "adam",
+        "--learning-rate",
+        "0.01",
+        "--batch-size",
+        5,
+        "--model",
+        "digits",
+        "--threads",
+        1,
+    )
+    done = call("train", tiny, "--epochs", 1, *given, "--out", tmp_path / "run", "--backend", "reference")
+    assert done.returncode == 0, done.stderr
+    found = runs.read(tmp_path / "run")
+    assert found.optimizer == vg.Adam(learning_rate=0.01)
+    assert found.batch_size == 5
+    assert found.steps == 8
+
+
+def test_the_same_seed_gives_the_same_run(call, tiny: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        call("train", tiny, "--epochs", 1, "--out", tmp_path / name, "--backend", "reference")
+    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b"))
+    assert one == other
+
+
+def test_a_folder_with_other_things_is_refused_before_the_work(call, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    done = call("train", tiny, "--epochs", 1000, "--out", tmp_path, "--json", "--backend", "reference")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "holds no run" in last_line(done)["error"]
+    assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["mnist"], 2, "--data DIR"),
+        (["digits", "--data", "."], 2, "--data"),
+        (["--epochs", "0"], 2, "--epochs"),
+        (["--optimizer", "lion"], 2, "--optimizer"),
+        (["--learning-rate", "nan"], 2, "--learning-rate"),
+        (["--model", "vgg"], 2, "no built-in model"),
+        (["--what"], 2, "--what"),
+        (["/no/such/data"], 1, "nothing is ever downloaded"),
+        (["mnist", "--data", "/no/such/folder"], 1, "/no/such/folder"),
+        (["--model", "lenet5"], 1, "layer 3, Conv2D"),
+        (["--learning-rate", "1e6", "--epochs", "1", "--backend", "reference"], 1, "lower the learning rate"),
+    ],
+)
+def test_misuse_is_2_and_failure_is_1_with_one_line(call, tmp_path: Path, arguments, code, words) -> None:
+    done = call("train", *arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    if code == 1:
+        # NumPy may warn on the way to a loss that is no number; the error is the one last line.
+        *before, error = done.stderr.splitlines()
+        assert error.startswith("error: ")
+        assert all(line.startswith("warning: ") for line in before)
+    assert not os.listdir(tmp_path)
+
+
+def test_images_with_nan_are_refused(call, tmp_path: Path) -> None:
+    np.savez(tmp_path / "bad.npz", X=np.full((8, 8, 8), np.nan, np.float32), y=np.arange(8) % 2)
+    done = call("train", tmp_path / "bad.npz", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "bad" in done.stderr
+    assert "nan" in done.stderr
+    assert os.listdir(tmp_path) == ["bad.npz"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_saves_what_was_learned(spawn, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = spawn("train", tiny, "--epochs", 100_000, "--out", out, "--backend", "reference", "--json")
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("epoch 2 "):
+            break
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "saved" in errors
+    told = json.loads(rest.splitlines()[-1])
+    assert told["interrupted"] is True
+    assert told["epochs"] >= 2
+    assert told["run"] == str(out)
+    loaded = vg.load(out, backend="reference")
+    assert loaded.steps >= 2 * 2
+    assert runs.read(out).training["interrupted"] is True
+    assert os.listdir(tmp_path) == ["run"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals of POSIX")
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_terminal_gets_a_bar(spawn, tiny: Path, tmp_path: Path, colour: bool) -> None:
+    ours, theirs = pty.openpty()
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "CI")} | {
+        "TERM": "xterm-256color"
+    }
+    environment |= {} if colour else {"NO_COLOR": "1"}
+    arguments = ("train", tiny, "--epochs", 4, "--out", tmp_path / "run", "--backend", "reference", "--json")
+    process = spawn(*arguments, stdout=theirs, env=environment)
+    os.close(theirs)
+    seen = b""
+    try:
+        while piece := os.read(ours, 4096):
+            seen += piece
+    except OSError:  # how Linux reports the end
+        pass
+    os.close(ours)
+    assert process.wait(timeout=120) == 0
+    text = seen.decode()
+    assert "\x1b[" in text
+    assert ("\x1b[38;5" in text or "\x1b[3" in text) is colour
+    assert "epoch 4  " in text
+    assert json.loads(text.splitlines()[-1])["epochs"] == 4

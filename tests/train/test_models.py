@@ -1,0 +1,47 @@
+"""The built-in models, and that the digits are learned as promised."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import vecgrad as vg
+from vecgrad import data
+from vecgrad.runtime import native_available
+from vecgrad.train import MODELS, BuiltIn, fit
+
+
+@pytest.mark.parametrize("built", MODELS.values(), ids=MODELS.keys())
+def test_a_built_in_model_fits_its_images(built: BuiltIn) -> None:
+    assert built.model.infer(built.input_shape) == (built.classes,)
+    assert built.build(7).infer(built.input_shape) == (7,)
+
+
+def test_what_the_models_are() -> None:
+    counts = {name: vg.summary(built.model, built.input_shape).parameters for name, built in MODELS.items()}
+    assert counts == {"digits": 9_930, "mnist": 1_199_882, "lenet5": 61_706}
+
+
+@pytest.mark.skipif(not native_available(), reason="through NumPy this takes an hour")
+def test_the_digits_reach_98_percent_over_five_seeds() -> None:
+    built, dataset = MODELS["digits"], data.open("digits")
+    prepare = dataset.preparation.arrays
+    accuracies = []
+    for seed in range(5):
+        program = vg.compile(
+            built.model,
+            built.input_shape,
+            "cross_entropy",
+            built.optimizer,
+            batch_size=built.batch_size,
+            seed=seed,
+        )
+        fit(
+            program,
+            prepare(dataset.train_images),
+            dataset.train_labels,
+            built.epochs,
+            schedule=built.schedule,
+        )
+        accuracies.append(program.evaluate(prepare(dataset.test_images), dataset.test_labels).accuracy)
+    assert np.mean(accuracies) >= 0.98, accuracies
