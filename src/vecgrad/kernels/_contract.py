@@ -88,7 +88,9 @@ class Contraction:
     def zeros(self) -> Accumulators:
         return [[self.b.zero() for _ in range(self.vectors)] for _ in self.offsets]
 
-    def run(self, accumulators: Accumulators, a: Value, b_pointer: Value, levels: Sequence[Level]) -> Accumulators:
+    def run(
+        self, accumulators: Accumulators, a: Value, b_pointer: Value, levels: Sequence[Level]
+    ) -> Accumulators:
         """The accumulators after the whole walk."""
         flat = [value for row in accumulators for value in row]
         levels = merged(levels)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from vecgrad.spec.machine import Machine
 
 # Two multiply-adds and two loads a cycle, a multiply-add's result after four cycles: every x86 core with
-# AVX2 since Haswell and Zen 2, and Arm's large cores (vendors' optimisation manuals).
+# AVX2 since Haswell and Zen 2, and Arm's large cores (vendors' optimisation manuals); one cycle more for what
+# is not issued at once.
 _PER_CYCLE = 2
-_LATENCY = 4
+_LATENCY = 4 + 1
 # Bytes of weights a cycle that reach the registers from L2 beside everything else (bench/conv.py: tiles that
 # need more fall behind).
 _L2_BYTES = 24
@@ -25,14 +26,16 @@ MOST_SHARED = 5
 def most_scalars(machine: Machine, vectors: int, share: int) -> int:
     """The most scalars that a tile of ``vectors`` vectors and bundles of ``share`` steps can have.
 
-    Registers: accumulators, the bundle's vectors, a broadcast scalar, one in reserve; without a fused multiply-add three
-    more for products on their way (found by counting spills for twenty processors).
+    Registers: accumulators, the bundle's vectors, a broadcast scalar, one in reserve; one more where a scalar has
+    one use, whose result then takes its register; three more for products on their way without a fused
+    multiply-add (found by counting spills for a dozen processors).
 
     >>> from vecgrad.spec.machine import AVX2, AVX512
     >>> most_scalars(AVX512, 4, 1), most_scalars(AVX512, 2, 3), most_scalars(AVX2, 2, 1)
     (6, 12, 6)
     """
-    return (machine.registers - (2 if machine.fma else 5) - share * vectors) // vectors
+    others = (2 if machine.fma else 5) + (1 if vectors == 1 else 0)
+    return (machine.registers - others - share * vectors) // vectors
 
 
 def bundle_cycles(scalars: int, vectors: int, share: int, loads: int, bytes_from_l2: float = 0.0) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,10 +18,12 @@ _BUNDLE_CYCLES = 1.0
 # Channels of a task's block. These numbers fix how many tasks there are, so they are the same on every machine.
 _K_BLOCK = 64
 _C_BLOCK = 32
+_C_BLOCK_DENSE = 128  # a pixel far from the next one: longer runs of memory
 # Pixels that a tile should sum while it is in registers: its sums are loaded and stored once for so many.
 _PIXELS = 128
 
 
+@functools.lru_cache(maxsize=1024)
 def dw_tile(conv: Conv, dy: Layout, machine: Machine) -> DwTile:
     """The tile with the least predicted time, and blocks that fit the caches."""
     lanes = machine.lanes(dy.dtype)
@@ -38,7 +41,8 @@ def _candidates(conv: Conv, machine: Machine, lanes: int) -> Iterator[DwTile]:
         for share in range(1, min(conv.window.out_size[1], MOST_SHARED) + 1):
             most = most_scalars(machine, v, share)
             for tc in range(1, min(c, most) + 1):
-                for ts in range(1, min(s, most // tc) + 1):
+                # One tap has no scalar in common with itself.
+                for ts in range(1 if share == 1 else 2, min(s, most // tc) + 1):
                     yield DwTile(v, 1, ts, tc, 1, share=share)
                 for tr in range(2, min(r, most // (tc * s)) + 1):
                     yield DwTile(v, tr, s, tc, 1, share=share)
@@ -53,11 +57,13 @@ def _cycles(tile: DwTile, conv: Conv, lanes: int) -> float:
         for nr, tr in _pieces(conv.window.rows.kernel, tile.rows):
             for ns, ts in _pieces(cols.kernel, tile.cols):
                 places = distinct(ts, cols.dilation, share, cols.stride)
-                for nc, tc in _pieces(min(c, _c_block(c)), tile.channels):
+                for nc, tc in _pieces(min(c, _c_block(conv)), tile.channels):
                     for nv, v in _pieces(-(-k // lanes), tile.vectors):
                         cycles = bundle_cycles(tr * ts * tc, v, share, places * tr * tc)
                         # Each tap of a tile reads its own cache lines of x and has its own lines of sums.
-                        total += n * nr * ns * nc * nv * (cycles + _LINE_CYCLES * tr * places + _BUNDLE_CYCLES)
+                        total += (
+                            n * nr * ns * nc * nv * (cycles + _LINE_CYCLES * tr * places + _BUNDLE_CYCLES)
+                        )
     return total
 
 
@@ -66,19 +72,21 @@ def _pieces(count: int, most: int) -> list[tuple[int, int]]:
     return [(n, width) for n, width in ((count // most, most), (1, count % most)) if n and width]
 
 
-def _c_block(channels: int) -> int:
+def _c_block(conv: Conv) -> int:
     """Equal blocks of whole quadruples of channels."""
-    if channels <= _C_BLOCK:
+    channels = conv.channels_in // conv.groups
+    most = _C_BLOCK_DENSE if conv.window.taps == 1 and conv.window.out_size == (1, 1) else _C_BLOCK
+    if channels <= most:
         return channels
-    return -(-channels // -(-channels // _C_BLOCK) // 4) * 4
+    return -(-channels // -(-channels // most) // 4) * 4
 
 
 def _blocked(tile: DwTile, conv: Conv, dy: Layout, machine: Machine) -> DwTile:
     """Blocks of rows whose dy (one tile of k) and x (one kernel row's rows of a block of channels) fit two thirds of L1."""
     item, lanes = ITEM_BYTES[dy.dtype], machine.lanes(dy.dtype)
     p, q = conv.window.out_size
-    c, k = conv.channels_in // conv.groups, conv.channels_out // conv.groups
-    c_block = _c_block(c)
+    k = conv.channels_out // conv.groups
+    c_block = _c_block(conv)
     k_tile = tile.vectors * lanes
     k_block = _K_BLOCK if k > _K_BLOCK else -(-k // k_tile) * k_tile
     v, h = conv.window.stride

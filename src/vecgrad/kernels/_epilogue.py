@@ -73,7 +73,9 @@ class Writer:
         self._pointers = [b.operand(first + n) for n in range(len(self._layouts))]
         self._formula = Formula(b, [epilogue.expr], scalars)
 
-    def write(self, sums: Accumulators, at: Places, block: Value, last: int, rest: int, overwrite: bool) -> None:
+    def write(
+        self, sums: Accumulators, at: Places, block: Value, last: int, rest: int, overwrite: bool
+    ) -> None:
         """Store ``sums[pixel][vector]``.
 
         block: the number of this block of channels; of number ``last`` only the first ``rest`` channels exist.

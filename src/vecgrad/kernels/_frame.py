@@ -76,7 +76,9 @@ class Frame:
         inside = b.add(b.mul(row, self.source.row), self.cols.low * self.source.pitch)
         return b.entry(image, inside, self.source.dtype)
 
-    def stage(self, b: Builder, scratch: Value, image: Value, output: Index, outputs: Index, images: Index) -> Value:
+    def stage(
+        self, b: Builder, scratch: Value, image: Value, output: Index, outputs: Index, images: Index
+    ) -> Value:
         """Make the frame of ``outputs`` rows of outputs from number ``output`` on; its first pixel.
 
         ``image`` points at the first channel of the first image.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -13,10 +14,14 @@ from vecgrad.spec.kernel import Tile
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.tensor import Layout
 
-# Cycles to begin and end a tile: addresses, stores, a branch guessed wrong.
+# Cycles to begin and end a tile: addresses, a branch guessed wrong. Then for each vector stored: caches fetch
+# lines in pairs, so that half of the traffic is lost on tiles one line wide where outputs are wider.
 _TILE_CYCLES = 24
+_STORE_CYCLES = 1.0
+_LINES = 128
 
 
+@functools.lru_cache(maxsize=1024)
 def gather_tile(
     conv: Conv, direction: str, input: Layout, output: Layout, machine: Machine, images: int
 ) -> Tile:
@@ -56,7 +61,10 @@ class _Model:
 
     def cycles(self, tile: Tile) -> float:
         """The model's time for all images."""
-        block = self.channels * tile.vectors * self.machine.vector_bits // 8
+        width = tile.vectors * self.machine.vector_bits // 8
+        block = self.channels * width
+        narrow = tile.vectors < self.vectors and width < _LINES
+        store = _STORE_CYCLES * tile.vectors * (2 if narrow else 1)
         total = 0.0
         for a in self.rows.classes:
             for b in self.cols.classes:
@@ -65,7 +73,8 @@ class _Model:
                     for p, high in ((a.count // tile.rows, tile.rows), (a.count % tile.rows, 1)):
                         for first, end, wide in balanced(b.count, tile.cols):
                             one = self._tile(tile, deep * high, wide, a.taps, b.taps, streams)
-                            total += n * p * ((end - first) // wide) * (one + _TILE_CYCLES)
+                            one += _TILE_CYCLES + store * deep * high * wide
+                            total += n * p * ((end - first) // wide) * one
         return total * -(-self.vectors // tile.vectors)
 
     def _images(self, most: int) -> list[tuple[int, int]]:

@@ -246,7 +246,9 @@ class _Tiles:
         tap = g.block * g.item
         channel = self.owner.spec.conv.window.cols.kernel * tap
         return [
-            Level(self.rows.taps, g.rows.tap_step * frame.row_bytes, g.rows.place_step * g.channels_in * channel),
+            Level(
+                self.rows.taps, g.rows.tap_step * frame.row_bytes, g.rows.place_step * g.channels_in * channel
+            ),
             Level(g.channels_in, g.item, channel),
             Level(self.cols.taps, g.cols.tap_step * frame.pixel_bytes, g.cols.place_step * tap),
         ]

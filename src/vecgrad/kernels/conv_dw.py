@@ -307,10 +307,15 @@ class _Generator:
         row_step, col_step = s.rows.tap_step * frame.row_bytes, s.cols.tap_step * frame.pixel_bytes
         vectors = -(-count // s.lanes)
         tile = Contraction(
-            b, [r * row_step + q * col_step + c * s.item for r, q, c in taps], vectors, self.tile.share, s.item
+            b,
+            [r * row_step + q * col_step + c * s.item for r, q, c in taps],
+            vectors,
+            self.tile.share,
+            s.item,
         )
         place = [
-            ((r * conv.window.cols.kernel + q) * s.channels + c) * conv.channels_out * s.item for r, q, c in taps
+            ((r * conv.window.cols.kernel + q) * s.channels + c) * conv.channels_out * s.item
+            for r, q, c in taps
         ]
         real = [min(count - v * s.lanes, s.lanes) for v in range(vectors)]
         width = s.lanes * s.item
