@@ -1,4 +1,4 @@
-"""How near the convolutions come to the peak: ``python -m bench.conv [--isa avx2] [--only 64] [--seconds 1]``.
+"""How near the convolutions come to the peak: ``python -m bench.conv [--isa avx2] [--only 64] [--batch 128]``.
 
 Each round runs a sample of the peak loop, the kernel on a few images that fit L2 (a plan runs chunks depth
 first, so that is where they are), and the peak loop again. Rounds in which the peak was below 0.95 of the
@@ -41,7 +41,10 @@ class Case:
     @property
     def conv(self) -> Conv:
         return Conv(
-            window((self.size, self.size), self.kernel, self.stride, self.padding), self.c, self.k, self.groups
+            window((self.size, self.size), self.kernel, self.stride, self.padding),
+            self.c,
+            self.k,
+            self.groups,
         )
 
     def layouts(self, machine: Machine, dtype: str) -> tuple[Layout, Layout]:
@@ -53,7 +56,9 @@ class Case:
 
     def __str__(self) -> str:
         groups = f" in {self.groups} groups" if self.groups > 1 else ""
-        return f"{self.c}->{self.k} {self.kernel}x{self.kernel}/{self.stride} on {self.size}x{self.size}{groups}"
+        return (
+            f"{self.c}->{self.k} {self.kernel}x{self.kernel}/{self.stride} on {self.size}x{self.size}{groups}"
+        )
 
 
 CASES = (
@@ -84,11 +89,11 @@ class Run:
     flops: int
 
 
-def runs(case: Case, machine: Machine, dtype: str) -> Iterator[Run]:
+def runs(case: Case, machine: Machine, dtype: str, batch: int | None = None) -> Iterator[Run]:
     """The three directions. Weight gradients with more weights than half of L2 holds run as tasks of blocks."""
     conv = case.conv
     x, y = case.layouts(machine, dtype)
-    images = max(1, min(128, machine.l2 * 3 // 4 // (x.nbytes + y.nbytes)))
+    images = batch or max(1, min(128, machine.l2 * 3 // 4 // (x.nbytes + y.nbytes)))
     flops = images * conv.flops
     r, s, c, k = conv.weight_shape
     weights = r * s * c * k
@@ -100,7 +105,9 @@ def runs(case: Case, machine: Machine, dtype: str) -> Iterator[Run]:
         Loaded(packing, machine, [w, packed]).tasks(packing.tasks)
         kernel = Loaded(spec, machine, [operands[source], packed, filled(images * target.entries, dtype, 4)])
         repeat = max(1, int(_ROUND / kernel.seconds(0, images)))
-        yield Run(name, lambda kernel=kernel, repeat=repeat: kernel.seconds(0, images, repeat) / repeat, flops)
+        yield Run(
+            name, lambda kernel=kernel, repeat=repeat: kernel.seconds(0, images, repeat) / repeat, flops
+        )
     arrays = [operands[x], operands[y], filled(weights, dtype, 5)]
     if weights * 4 <= machine.l2 // 2:
         whole = Loaded(dw_spec(conv, x, y, machine), machine, arrays)
@@ -131,6 +138,7 @@ def main() -> None:
     parser.add_argument("--isa", default=None)
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--batch", type=int, help="this many images instead of as many as fit L2")
     parser.add_argument("--dtype", default="float32")
     options = parser.parse_args()
     machine = host_machine() if options.isa is None else restricted(host_machine(), options.isa)
@@ -142,7 +150,7 @@ def main() -> None:
         if options.only not in str(case):
             continue
         line = [f"{case!s:28}"]
-        for run in runs(case, machine, options.dtype):
+        for run in runs(case, machine, options.dtype, options.batch):
             found, rates = ratios(run, peak, options.seconds)
             low, high = found[len(found) // 4], found[3 * len(found) // 4]
             middle = statistics.median(found)

@@ -275,7 +275,8 @@ def _direction(problem: _Problem, subject: str, rng: np.random.Generator, tolera
         gradient = _gradient(problem, point, dy, subject)
         u = np.asarray(rng.normal(size=gradient.shape))
         measured = _along(problem, point, dy, subject, u)
-        scale = max(float(np.linalg.norm(gradient)), abs(measured.value)) or 1.0
+        norm = float(np.linalg.norm(gradient))
+        scale = max(norm if np.isfinite(norm) else 0.0, abs(measured.value)) or 1.0
         if measured.doubt <= 0.1 * tolerance * scale:
             break
     said = float(np.vdot(gradient, u))

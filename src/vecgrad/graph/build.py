@@ -9,6 +9,7 @@ from typing import Any
 from vecgrad.graph.nodes import Graph
 from vecgrad.graph.record import RecordingEmitter
 from vecgrad.spec.emitter import Emitter
+from vecgrad.spec.errors import ShapeError
 from vecgrad.spec.tensor import Shape
 
 
@@ -46,14 +47,20 @@ def run(
         return results
     _stage(e, "loss")
     z, kept = loss.forward(e, y, t, w)
+    _expect(z, (1,), False, "the loss's forward")
     if wanted.loss:
         results.values["loss"] = z
     if wanted.gradients or wanted.input_gradient:
         dy = loss.backward(e, kept)
+        _expect(dy, y.shape, True, "the loss's backward")
         e.mark("dx", dy)
         _stage(e, "backward")
         dx, gradients = model.backward(e, saved, dy, p)
         if wanted.gradients:
+            for name, parameter in p.items():
+                if name not in gradients:
+                    raise ShapeError(f"parameter {name}: its layer's backward gives no gradient for it")
+                _expect(gradients[name], parameter.shape, False, f"the gradient of parameter {name}")
             results.gradients = {name: gradients[name] for name in p}
         if wanted.input_gradient:
             results.values["dx"] = dx
@@ -95,6 +102,16 @@ def record_update(update: Any, entries: int, dtype: str) -> Graph:
     new, kept = update.apply(e, w, g, state)
     e.graph.outputs |= {"w": new, **kept}
     return e.graph
+
+
+def _expect(value: Any, shape: Shape, batched: bool, what: str) -> None:
+    """What a layer or a loss hands out has the shape that memory is made for."""
+    if value.batched != batched or value.shape != shape:
+        kinds = ("once", "once per image")
+        hint = '; sum over the images with reduce("sum", …, over="pixels")' if value.batched > batched else ""
+        raise ShapeError(
+            f"{what} has shape {value.shape} {kinds[value.batched]}, expected {shape} {kinds[batched]}{hint}"
+        )
 
 
 def _stage(e: Any, name: str) -> None:

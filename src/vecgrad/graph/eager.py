@@ -11,6 +11,7 @@ import numpy as np
 
 from vecgrad.graph.evaluate import evaluate
 from vecgrad.reference import ops
+from vecgrad.spec.errors import ShapeError
 from vecgrad.spec.geometry import Conv, Window
 from vecgrad.spec.scalar import Expr, Operand, Scalar, lift
 from vecgrad.spec.tensor import Shape
@@ -77,11 +78,13 @@ class EagerEmitter:
     def reduce(
         self, how: Literal["sum", "max"], x: EagerValue, over: Literal["channels", "pixels"]
     ) -> EagerValue:
+        array = x.array if x.shape else x.array[..., np.newaxis]
         if over == "channels":
             function = np.sum if how == "sum" else np.max
-            return EagerValue(function(x.array, axis=-1, keepdims=True), x.batched)
-        flat = x.array.reshape(-1, x.array.shape[-1])
-        return EagerValue(np.sum(flat, axis=0), False)
+            return EagerValue(function(array, axis=-1, keepdims=True), x.batched)
+        if how != "sum":
+            raise ShapeError("reduce over pixels exists for sums only; take the maximum over channels")
+        return EagerValue(np.sum(array.reshape(-1, array.shape[-1]), axis=0), False)
 
     def reshape(self, x: EagerValue, shape: Shape) -> EagerValue:
         return EagerValue(x.array.reshape((len(x.array), *shape) if x.batched else shape), x.batched)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from vecgrad.spec.errors import ShapeError
 from vecgrad.spec.geometry import Conv, Window
 from vecgrad.spec.scalar import Expr
 from vecgrad.spec.tensor import Shape, as_map
@@ -98,6 +99,17 @@ class Graph:
             lines.append(f"%{node.number} = {node.op}({arguments}){attribute} : {types}{where}")
         lines += [f"{name} -> {ref}" for name, ref in self.outputs.items()]
         return "\n".join(lines)
+
+
+def broadcast(shapes: tuple[Shape, ...]) -> Shape:
+    """The shape of a map over values of ``shapes``, as NumPy has it. Raises ShapeError."""
+    rank = max(map(len, shapes))
+    padded = [(1,) * (rank - len(s)) + s for s in shapes]
+    result = tuple(max(extents) for extents in zip(*padded, strict=True))
+    for shape in padded:
+        if any(have not in (1, want) for have, want in zip(shape, result, strict=True)):
+            raise ShapeError(f"shapes {', '.join(map(str, shapes))} do not broadcast together")
+    return result
 
 
 def _shown(attribute: Attribute) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
-from vecgrad.graph.nodes import Attribute, Graph, Node, Ref, Type
+from vecgrad.graph.nodes import Attribute, Graph, Node, Ref, Type, broadcast
 from vecgrad.spec.errors import ShapeError
 from vecgrad.spec.geometry import Conv, Window, window
 from vecgrad.spec.scalar import Expr, Operand, Scalar, lift
@@ -43,36 +43,43 @@ class RecordingEmitter:
 
     def conv(self, x: Ref, w: Ref, g: Conv) -> Ref:
         x, w, g = self._covered(x, w, g)
-        self._expect(x, g.in_shape, "x")
-        self._expect(w, g.weight_shape, "w")
+        _expect(x, g.in_shape, True, "x")
+        _expect(w, g.weight_shape, False, "w")
         return Ref(self._node("conv", (x, w), self._batch(g.out_shape), attribute=g, formula="2.9"))
 
     def conv_dx(self, dy: Ref, w: Ref, g: Conv) -> Ref:
-        self._expect(dy, g.out_shape, "dy")
+        _expect(dy, g.out_shape, True, "dy")
+        _expect(w, g.weight_shape, False, "w")
         return Ref(self._node("conv_dx", (dy, w), self._batch(g.in_shape), attribute=g, formula="2.28, 2.30"))
 
     def conv_dw(self, x: Ref, dy: Ref, g: Conv) -> Ref:
         x, _, covering = self._covered(x, None, g)
-        self._expect(dy, g.out_shape, "dy")
+        _expect(x, covering.in_shape, True, "x")
+        _expect(dy, g.out_shape, True, "dy")
         kind = Type(covering.weight_shape, False, self.dtype)
         dw = Ref(self._node("conv_dw", (x, dy), kind, attribute=covering, formula="2.21"))
         return self.reshape(dw, g.weight_shape)
 
     def max_pool(self, x: Ref, g: Window) -> tuple[Ref, Ref]:
+        _expect(x, (*g.in_size, *x.shape[2:3]), True, "x")
         y = self._batch((*g.out_size, x.shape[2]))
         index = replace(y, dtype="uint8" if g.taps <= 255 else "int32")
         node = self._node("max_pool", (x,), y, index, attribute=g, formula="4.2")
         return Ref(node, 0), Ref(node, 1)
 
     def max_pool_dx(self, dy: Ref, index: Ref, g: Window) -> Ref:
+        _expect(dy, (*g.out_size, *dy.shape[2:3]), True, "dy")
+        _expect(index, dy.shape, True, "index")
         kind = self._batch((*g.in_size, dy.shape[2]))
         return Ref(self._node("max_pool_dx", (dy, index), kind, attribute=g, formula="4.5, 4.6"))
 
     def avg_pool(self, x: Ref, g: Window, count_padding: bool) -> Ref:
+        _expect(x, (*g.in_size, *x.shape[2:3]), True, "x")
         kind = self._batch((*g.out_size, x.shape[2]))
         return Ref(self._node("avg_pool", (x,), kind, attribute=(g, count_padding), formula="4 (average)"))
 
     def avg_pool_dx(self, dy: Ref, g: Window, count_padding: bool) -> Ref:
+        _expect(dy, (*g.out_size, *dy.shape[2:3]), True, "dy")
         kind = self._batch((*g.in_size, dy.shape[2]))
         return Ref(
             self._node("avg_pool_dx", (dy,), kind, attribute=(g, count_padding), formula="4.5 (average)")
@@ -80,7 +87,7 @@ class RecordingEmitter:
 
     def map(self, body: Callable[..., Expr], *operands: Ref, formula: str = "") -> Ref:
         expr = lift(body(*(Operand(i) for i in range(len(operands)))))
-        shape = _broadcast(tuple(v.shape for v in operands))
+        shape = broadcast(tuple(v.shape for v in operands))
         kind = Type(shape, any(v.batched for v in operands), self.dtype)
         return Ref(self._node("map", operands, kind, attribute=expr, formula=formula))
 
@@ -108,8 +115,12 @@ class RecordingEmitter:
         if node.op == "conv_dx" and isinstance(node.attribute, Conv) and as_map(shape) != node.types[0].shape:
             covering = _cover(node.attribute, as_map(shape))
             if covering is not None:
+                # It stays the dense layer's work, whoever asks for it in the map's shape.
+                here, self._scopes = self._scopes, [node.scope]
                 weight = self.reshape(node.inputs[1], covering.weight_shape)
-                return self.reshape(self.conv_dx(node.inputs[0], weight, covering), shape)
+                covered = self.conv_dx(node.inputs[0], weight, covering)
+                self._scopes = here
+                return self.reshape(covered, shape)
         return Ref(self._node("reshape", (x,), replace(x.type, shape=shape)))
 
     def scalar(self, name: str) -> Expr:
@@ -137,11 +148,12 @@ class RecordingEmitter:
             return x, w if w is not None else x, g
         return source, self.reshape(w, covering.weight_shape) if w is not None else x, covering
 
-    def _expect(self, value: Ref, shape: Shape, what: str) -> None:
-        if value.shape != shape:
-            raise ShapeError(
-                f"{'.'.join(self._scopes)}: {what} has shape {value.shape}, the geometry says {shape}"
-            )
+
+def _expect(value: Ref, shape: Shape, batched: bool, what: str) -> None:
+    if value.shape != shape:
+        raise ShapeError(f"{what} has shape {value.shape}, the geometry says {shape}")
+    if value.batched != batched:
+        raise ShapeError(f"{what} must exist {'for each image' if batched else 'once, not for each image'}")
 
 
 def _cover(g: Conv, shape: tuple[int, int, int]) -> Conv | None:
@@ -151,13 +163,3 @@ def _cover(g: Conv, shape: tuple[int, int, int]) -> Conv | None:
     if shape[:2] == (1, 1):
         return None
     return Conv(window(shape[:2], shape[:2]), shape[2], g.channels_out)
-
-
-def _broadcast(shapes: tuple[Shape, ...]) -> Shape:
-    rank = max(map(len, shapes))
-    padded = [(1,) * (rank - len(s)) + s for s in shapes]
-    result = tuple(max(extents) for extents in zip(*padded, strict=True))
-    for shape in padded:
-        if any(have not in (1, want) for have, want in zip(shape, result, strict=True)):
-            raise ShapeError(f"shapes {', '.join(map(str, shapes))} do not broadcast together")
-    return result

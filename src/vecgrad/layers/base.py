@@ -67,7 +67,7 @@ class Layer:
 
     def __str__(self) -> str:
         shown = []
-        for f in sorted(fields(self), key=lambda f: f.kw_only):
+        for f in sorted(fields(self), key=lambda f: f.kw_only is True):
             value = getattr(self, f.name)
             if f.kw_only and value == f.default:
                 continue

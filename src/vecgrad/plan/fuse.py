@@ -14,9 +14,14 @@ from dataclasses import dataclass, replace
 
 from vecgrad.graph.nodes import Attribute, Graph, Node, Ref
 from vecgrad.spec.scalar import Expr, Operand, substitute
+from vecgrad.spec.scalar import nodes as expression_nodes
 
 PRODUCERS = frozenset({"conv", "conv_dx", "max_pool", "max_pool_dx", "avg_pool", "avg_pool_dx"})
 REDUCTIONS = frozenset({"reduce_sum", "reduce_max", "reduce_pixels"})
+
+# An expression is a tree: a value that is used twice is written twice, so a chain of n activations would grow
+# as 2ⁿ. Beyond this many nodes a kernel takes longer to compile than a pass over memory takes in a whole run.
+MOST_NODES = 256
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,13 @@ def renamed(ref: Ref) -> Ref:
     return ref
 
 
+def seen(ref: Ref) -> Ref:
+    """What a map or a reduction reads: the value behind reshapes that leave its pixels and channels as they are."""
+    while ref.node.op == "reshape" and ref.node.inputs[0].type.map == ref.type.map:
+        ref = ref.node.inputs[0]
+    return ref
+
+
 def fuse(graph: Graph) -> list[Step]:
     """The graph's live nodes as steps, in an order in which everything is made before it is read."""
     live = graph.live()
@@ -99,7 +111,7 @@ class _Fusion:
     def _add_map(self, node: Node) -> None:
         expr, extra, nodes = self._inlined(node)
         step = Step("map", None, (), expr, extra, (Ref(node),), nodes)
-        producer = self._producer(node, extra)
+        producer = self._producer(node, expr, extra)
         if producer is not None:
             made = producer.results[0]
             others = tuple(ref for ref in extra if ref != made)
@@ -117,7 +129,7 @@ class _Fusion:
         self._put(step)
 
     def _add_reduction(self, node: Node) -> None:
-        source = renamed(node.inputs[0])
+        source = self._seen(node.inputs[0])
         expr: Expr = Operand(0)
         extra: tuple[Ref, ...] = (source,)
         nodes: tuple[Node, ...] = (node,)
@@ -140,9 +152,11 @@ class _Fusion:
             return Operand(operands.index(ref))
 
         inlined: dict[Ref, Expr] = {}
+        room = MOST_NODES - _size(node.attribute)
         for given in node.inputs:
-            ref = renamed(given)
+            ref = self._seen(given)
             maker = self._maker.get(ref)
+            growth = _growth(node.attribute, [i for i, r in enumerate(node.inputs) if seen(r) == ref], maker)
             if ref in inlined:
                 values.append(inlined[ref])
             elif (
@@ -151,7 +165,9 @@ class _Fusion:
                 and self._only_reader(ref, node)
                 and ref.type.map == node.types[0].map
                 and ref.batched == node.types[0].batched
+                and growth <= room
             ):
+                room -= growth
                 self._absorb(maker, node)
                 inlined[ref] = substitute(maker.expr, tuple(place(r) for r in maker.extra))
                 values.append(inlined[ref])
@@ -160,14 +176,28 @@ class _Fusion:
                 values.append(place(ref))
         return substitute(node.attribute, tuple(values)), tuple(operands), tuple(nodes)
 
-    def _producer(self, node: Node, extra: tuple[Ref, ...]) -> Step | None:
-        """The latest made operand whose step can take this map as its epilogue."""
+    def _seen(self, ref: Ref) -> Ref:
+        """``seen(ref)``; an unbatched array under another shape gets a step, which only says how to read it."""
+        ref = seen(ref)
+        if ref.node.op == "reshape" and not ref.batched and ref not in self._maker:
+            source = renamed(ref)
+            self._put(Step("reshape", None, (source,), Operand(0), (), (ref,), (ref.node,)))
+        return ref
+
+    def _producer(self, node: Node, expr: Expr, extra: tuple[Ref, ...]) -> Step | None:
+        """The latest made operand whose step can take this map as its epilogue.
+
+        The step will stand where the map stands, so nothing may have read its other results before.
+        """
         kind = node.types[0]
+        read = {ref for step in self.steps for ref in step.reads}
         for step in reversed(self.steps):
             made = step.results[0]
             if (
                 step.op in PRODUCERS
                 and made in extra
+                and read.isdisjoint(step.results[1:])
+                and _size(expr) + _growth(expr, [extra.index(made)], step) <= MOST_NODES
                 and self._only_reader(made, node)
                 and made.type.map == kind.map
                 and all(_beside(ref, made) for ref in (*extra, *step.extra) if ref != made)
@@ -195,6 +225,18 @@ class _Fusion:
         self.steps.append(step)
         for ref in step.results:
             self._maker[ref] = step
+
+
+def _size(expr: Expr) -> int:
+    return sum(1 for _ in expression_nodes(expr))
+
+
+def _growth(expr: Expr, operands: list[int], maker: Step | None) -> int:
+    """Nodes that ``expr`` gains when what ``maker`` computes takes the place of its ``operands``."""
+    if maker is None:
+        return 0
+    uses = sum(isinstance(part, Operand) and part.index in operands for part in expression_nodes(expr))
+    return uses * (_size(maker.expr) - 1)
 
 
 def _beside(ref: Ref, made: Ref) -> bool:

@@ -53,7 +53,7 @@ class Lowering:
         self._destination: dict[Ref, int] = {}
         for name, ref in graph.outputs.items():
             if name.startswith("gradient."):
-                self._destination[renamed(ref)] = offsets[name.removeprefix("gradient.")]
+                self._destination.setdefault(renamed(ref), offsets[name.removeprefix("gradient.")])
         for node in graph.nodes:
             if node.op == "input":
                 self._input(Ref(node), str(node.attribute), offsets)
@@ -69,8 +69,7 @@ class Lowering:
         self._values[ref] = Stored(self.draft.buffer(layout, base, offset), layout)
 
     def value(self, ref: Ref) -> Stored:
-        """Where a value is; a pending sum over images is finished first."""
-        ref = renamed(ref)
+        """Where a value that a step reads is; a pending sum over images is finished first."""
         if ref in self._sums and not self._sums[ref].summed:
             self.finish_sums()
         return self._values[ref]
@@ -135,21 +134,25 @@ class Lowering:
         """Where a value is, finished or not."""
         return self._values[renamed(ref)]
 
-    def settle_gradient(self, ref: Ref) -> None:
-        """Makes sure that a parameter's gradient lies at its place, also where it is no plain sum over images."""
-        if ref in self._sums:
-            return
-        stored, destination = self.value(ref), self._destination[ref]
+    def settle_gradient(self, ref: Ref, destination: int) -> Stored:
+        """Makes sure that a parameter's gradient lies at its place, also where it is no plain sum over images,
+        or serves two parameters."""
+        at_home = self._destination[ref] == destination
+        if at_home and ref in self._sums:
+            return self.stored(ref)
+        stored = self.value(ref)
         length = size(ref.shape)
-        if stored.buffer.base != "gradients":
+        if not at_home or stored.buffer.base != "gradients":
             layout = replace(stored.layout, batched=True)
             target = self.draft.buffer(stored.layout, "gradients", destination * self.item)
             spec = specs.MapSpec((Operand(0),), (layout,), (layout,))
             arguments = (Argument(stored.buffer), Argument(target))
             self.draft.over_tasks([DraftCall(spec, arguments, None, "copy", 1)], 1)
+            stored = Stored(target, stored.layout)
         self.accumulators.append(
             Accumulator(Buffer(0, False, "gradients"), length, length, 1, destination, True)
         )
+        return stored
 
     # --- steps ----------------------------------------------------------------------------------
     def lower(self, step: Step) -> None:
@@ -201,22 +204,13 @@ class Lowering:
         forward = step.op == "conv"
         inside, outside = source.layout, result.layout
         flat = _flattened(conv, inside if forward else outside)
-        if flat is not None:
+        if flat is not None and (forward or all(_same_memory(x, outside) for x in epilogue.inputs)):
             conv = flat
             if forward:
                 inside = _flat(inside)
             else:
                 outside = _flat(outside)
-                if any(
-                    layout.batched and layout.shape != (1, 1, layout.channels) for layout in epilogue.inputs
-                ):
-                    dense = all(x.pitch == x.channels or not x.batched for x in epilogue.inputs)
-                    if dense:
-                        epilogue = replace(
-                            epilogue, inputs=tuple(_flat(x) if x.batched else x for x in epilogue.inputs)
-                        )
-                    else:
-                        conv, outside = step.attribute, result.layout  # type: ignore[assignment]
+                epilogue = replace(epilogue, inputs=tuple(map(_flat, epilogue.inputs)))
         one_pixel = conv.window.out_size == (1, 1) if forward else conv.window.in_size == (1, 1)
         by_blocks = (
             one_pixel and size(conv.weight_shape) * self.item > DENSE_BY_BLOCKS and self.draft.batch_size > 1
@@ -342,11 +336,12 @@ class Lowering:
         return stored, tuple(s.layout if over_batch else replace(s.layout, batched=True) for s in stored)
 
     def _reshape(self, step: Step) -> None:
-        """A batched map under another shape: the same memory where it is dense, else a copy."""
+        """A value under another shape: the same memory where it is dense, else a copy."""
         source, ref = self.value(step.inputs[0]), step.results[0]
         h, w, c = ref.type.map
         if source.layout.pitch == source.layout.channels:
-            self._values[ref] = Stored(source.buffer, Layout(h, w, c, c, source.layout.dtype))
+            layout = replace(source.layout, height=h, width=w, channels=c, pitch=c)
+            self._values[ref] = Stored(source.buffer, layout)
             return
         result = self._new(ref)
         spec = specs.CopySpec(source.layout, result.layout)
@@ -364,6 +359,13 @@ def _flattened(conv: Conv, layout: Layout) -> Conv | None:
     if conv.window.in_size == (1, 1) or layout.pitch != layout.channels:
         return None
     return Conv(window((1, 1), (1, 1)), size(conv.in_shape), conv.channels_out)
+
+
+def _same_memory(layout: Layout, output: Layout) -> bool:
+    """Whether an epilogue's input can be read entry by entry beside the flattened output."""
+    if layout.batched:
+        return layout.shape == output.shape and layout.pitch == layout.channels
+    return size(layout.shape) == 1
 
 
 def _flat(layout: Layout) -> Layout:

@@ -10,10 +10,11 @@ from vecgrad.graph.verify import verify
 from vecgrad.kernels.offer import Refusal
 from vecgrad.kernels.registry import candidates, chosen, scratch_bytes
 from vecgrad.plan.accumulate import SEGMENT, slabs_for
-from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, DraftPhase
+from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, DraftPhase, Stored
 from vecgrad.plan.fuse import Step, fuse, renamed
 from vecgrad.plan.lower import PACK_TASKS, Lowering
 from vecgrad.plan.plan import Plan, PlannedCall, PlannedPhase, Result
+from vecgrad.spec.errors import CompileError
 from vecgrad.spec.kernel import FlatMapSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Expr, Operand, substitute
@@ -44,7 +45,7 @@ def make(
     lowering = Lowering(graph, machine, dtype, draft, scalars, offsets, entries)
     for step in fuse(graph):
         lowering.lower(step)
-    _keep_results(graph, lowering)
+    stored = _keep_results(graph, lowering, offsets)
     if update is None:
         lowering.finish_sums()
     else:
@@ -57,24 +58,29 @@ def make(
     phases = tuple(_phase(phase, draft, machine) for phase in draft.phases)
     return Plan(
         machine, dtype, batch_size, phases, arena, frame, lowering.pack_bytes, lowering.gradient_entries,
-        segments, scalars, _results(graph, lowering, draft),
+        segments, scalars, _results(graph, stored, draft),
     )  # fmt: skip
 
 
-def _keep_results(graph: Graph, lowering: Lowering) -> None:
-    for name, ref in graph.outputs.items():
-        lowering.stored(ref).buffer.kept = True
-        if name.startswith("gradient."):
-            lowering.settle_gradient(renamed(ref))
-
-
-def _results(graph: Graph, lowering: Lowering, draft: Draft) -> dict[str, Result]:
-    whole = DraftPhase("main", 1, draft.batch_size)
+def _keep_results(graph: Graph, lowering: Lowering, offsets: Mapping[str, int]) -> dict[str, Stored]:
+    """Where each result is at the end of the main part."""
     found = {}
     for name, ref in graph.outputs.items():
-        stored = lowering.stored(ref)
-        found[name] = Result(draft.place(Argument(stored.buffer), whole), stored.layout, ref.shape)
+        if name.startswith("gradient."):
+            offset = offsets[name.removeprefix("gradient.")]
+            found[name] = lowering.settle_gradient(renamed(ref), offset)
+        else:
+            found[name] = lowering.stored(ref)
+        found[name].buffer.kept = True
     return found
+
+
+def _results(graph: Graph, stored: Mapping[str, Stored], draft: Draft) -> dict[str, Result]:
+    whole = DraftPhase("main", 1, draft.batch_size)
+    return {
+        name: Result(draft.place(Argument(stored[name].buffer), whole), stored[name].layout, ref.shape)
+        for name, ref in graph.outputs.items()
+    }
 
 
 def _add_update(draft: Draft, lowering: Lowering, update: Update, entries: int, dtype: str) -> None:
@@ -116,7 +122,11 @@ def _phase(phase: DraftPhase, draft: Draft, machine: Machine) -> PlannedPhase:
 
 
 def _call(call: DraftCall, phase: DraftPhase, draft: Draft, machine: Machine) -> PlannedCall:
-    offer = chosen(call.spec, machine)
+    try:
+        offer = chosen(call.spec, machine)
+    except CompileError as error:
+        layer = call.step.scope if call.step else ""
+        raise CompileError(f"layer {layer or phase.part}: {error}") from None
     refused = tuple(
         f"{a.kernel}: {a.reason}" for a in candidates(call.spec, machine) if isinstance(a, Refusal)
     )

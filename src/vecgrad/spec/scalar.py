@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Union
 
+from vecgrad.spec.errors import ArgumentError
+
 UNARY = ("neg", "abs", "exp", "log", "sqrt", "tanh")
 BINARY = ("add", "sub", "mul", "div", "max", "min")
 COMPARE = ("lt", "le", "eq")
@@ -67,6 +69,12 @@ class Expr:
     def __ge__(self, other: ExprLike) -> Compare:
         return Compare("le", lift(other), self)
 
+    def __bool__(self) -> bool:
+        raise ArgumentError(
+            f"{self} has no truth value: it stands for every entry of a map; choose with where(condition, a, b), "
+            f"maximum(a, b) or minimum(a, b) of vecgrad.spec.scalar"
+        )
+
     @property
     def children(self) -> tuple[Expr, ...]:
         return ()
@@ -105,6 +113,9 @@ class Unary(Expr):
     op: str
     a: Expr
 
+    def __post_init__(self) -> None:
+        _number(self.a)
+
     @property
     def children(self) -> tuple[Expr, ...]:
         return (self.a,)
@@ -118,6 +129,10 @@ class Binary(Expr):
     op: str
     a: Expr
     b: Expr
+
+    def __post_init__(self) -> None:
+        _number(self.a)
+        _number(self.b)
 
     @property
     def children(self) -> tuple[Expr, ...]:
@@ -136,6 +151,10 @@ class Compare(Expr):
     a: Expr
     b: Expr
 
+    def __post_init__(self) -> None:
+        _number(self.a)
+        _number(self.b)
+
     @property
     def children(self) -> tuple[Expr, ...]:
         return (self.a, self.b)
@@ -150,6 +169,15 @@ class Where(Expr):
     a: Expr
     b: Expr
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.condition, Compare):
+            raise ArgumentError(
+                f"where needs a comparison (<, <=, >, >=, equal(a, b)), got {self.condition!r}; "
+                f"== compares expressions, not entries"
+            )
+        _number(self.a)
+        _number(self.b)
+
     @property
     def children(self) -> tuple[Expr, ...]:
         return (self.condition, self.a, self.b)
@@ -158,9 +186,15 @@ class Where(Expr):
         return f"where({self.condition}, {self.a}, {self.b})"
 
 
+def _number(expr: Expr) -> None:
+    if isinstance(expr, Compare):
+        raise ArgumentError(f"the comparison {expr} is no number; write where({expr}, 1, 0)")
+
+
 def lift(value: ExprLike) -> Expr:
-    """A number as a constant; an expression as itself."""
+    """A number as a constant; an expression as itself. Raises ArgumentError for a comparison."""
     if isinstance(value, Expr):
+        _number(value)
         return value
     return Const(float(value))
 

@@ -98,11 +98,11 @@ MODELS: dict[str, BuiltIn] = {
         ),
         BuiltIn(
             "mnist", "convolutions of 32 and 64, pooling, 128 units, for 28×28 images", _mnist, (28, 28, 1), 10,
-            SGD(learning_rate=0.05, momentum=0.9), epochs=5, batch_size=64,
+            SGD(learning_rate=0.05, momentum=0.9, weight_decay=5e-4), epochs=5, batch_size=64,
         ),
         BuiltIn(
             "lenet5", "LeNet-5 with ReLU and max pooling, for 28×28 images", _lenet5, (28, 28, 1), 10,
-            SGD(learning_rate=0.05, momentum=0.9), epochs=5, batch_size=64,
+            SGD(learning_rate=0.05, momentum=0.9, weight_decay=5e-4), epochs=5, batch_size=64,
         ),
     )
 }  # fmt: skip
