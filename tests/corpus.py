@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vecgrad.spec.geometry import Conv, Pair, PaddingLike, window
+from vecgrad.spec.geometry import Conv, PaddingLike, Pair, window
 
 
 @dataclass(frozen=True)

@@ -84,12 +84,12 @@ class Lab:
     host = _host()
 
     @functools.cached_property
-    def _compiled(self) -> dict[tuple[str, str], tuple[Any, Any]]:
+    def _compiled(self) -> dict[tuple[Machine, str], tuple[Any, Any]]:
         return {}
 
     def function(self, spec: KernelSpec, machine: Machine, generate: Any = registry.generate) -> Any:
         """The compiled kernel."""
-        key = (machine.isa, generate.__qualname__ + generate.__module__ + spec.name)
+        key = (machine, generate.__qualname__ + generate.__module__ + spec.name)
         if key not in self._compiled:
             target = _target(machine)
             module = llvm.parse_assembly(f'target triple = "{machine.triple}"\n' + generate(spec, machine))

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.corpus import CONVOLUTIONS, FEW, Case
 
 from vecgrad.kernels import registry
@@ -146,6 +148,43 @@ def test_all_directions(lab: Any, machine: Machine, name: str) -> None:
 @pytest.mark.parametrize("padded", [True, False], ids=["arena", "user"])
 def test_float64_and_arrays_without_padding(lab: Any, machine: Machine, name: str, padded: bool) -> None:
     a = Operands(lab, machine, CONVOLUTIONS[name], "float64" if padded else "float32", padded)
+    same(a.forward(), ops.conv(a.x, a.w, a.conv))
+    same(a.dx(), ops.conv_dx(a.dy, a.w, a.conv))
+    same(a.dw(), ops.conv_dw(a.x, a.dy, a.conv))
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_small_caches(lab: Any, name: str) -> None:
+    """Where L2 holds no layer's weights, each block of them meets all images; few rows are staged at a time."""
+    small = replace(lab.host[0], l1=1024, l2=2048)
+    a = Operands(lab, small, CONVOLUTIONS[name])
+    same(a.forward(), ops.conv(a.x, a.w, a.conv))
+    same(a.dx(), ops.conv_dx(a.dy, a.w, a.conv))
+    same(a.dw(), ops.conv_dw(a.x, a.dy, a.conv))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    def sides(least: int, most: int) -> tuple[int, int]:
+        return draw(st.integers(least, most)), draw(st.integers(least, most))
+
+    groups = draw(st.sampled_from((1, 1, 2, 3)))
+    c, k = (groups * draw(st.integers(1, 24)) for _ in range(2))
+    kernel, dilation = sides(1, 4), sides(1, 2)
+    before, after = sides(0, 4), sides(0, 4)
+    reach = [d * (r - 1) + 1 for d, r in zip(dilation, kernel, strict=True)]
+    size = tuple(
+        draw(st.integers(max(1, n - b - a), max(1, n - b - a) + 9))
+        for n, b, a in zip(reach, before, after, strict=True)
+    )
+    padding = ((before[0], after[0]), (before[1], after[1]))
+    return Case(size, c, k, kernel, sides(1, 3), padding, dilation, groups, draw(st.integers(0, 3)))
+
+
+@given(case=cases())
+@settings(max_examples=25, deadline=None)
+def test_any_geometry(lab: Any, case: Case) -> None:
+    a = Operands(lab, lab.host[0], case)
     same(a.forward(), ops.conv(a.x, a.w, a.conv))
     same(a.dx(), ops.conv_dx(a.dy, a.w, a.conv))
     same(a.dw(), ops.conv_dw(a.x, a.dy, a.conv))

@@ -16,6 +16,7 @@ import pytest
 from vecgrad.kernels.choose import dw_spec, dx_spec, forward_spec
 from vecgrad.spec.geometry import Conv, window
 from vecgrad.spec.machine import Machine
+from vecgrad.spec.tensor import Layout
 
 # Layers of the networks that people train on this: (size, C, K, kernel, stride).
 LAYERS = {
@@ -64,23 +65,27 @@ def bodies(assembly: str, machine: Machine) -> Iterator[Body]:
 
 
 def specs(layer: tuple[int, int, int, int, int], machine: Machine) -> Iterator[Any]:
+    """What a training step runs: no gradient for the images themselves."""
     size, c, k, kernel, stride = layer
     conv = Conv(window((size, size), kernel, stride, "same"), c, k)
-    from vecgrad.spec.tensor import Layout
-
-    x = Layout(size, size, c, machine.pitch(c, "float32"))
     p, q = conv.window.out_size
+    x = Layout(size, size, c, machine.pitch(c, "float32"))
     y = Layout(p, q, k, machine.pitch(k, "float32"))
     yield forward_spec(conv, x, y, machine, images=16)[0]
-    yield dx_spec(conv, y, x, machine, images=16)[0]
+    if c > 3:
+        yield dx_spec(conv, y, x, machine, images=16)[0]
     yield dw_spec(conv, x, y, machine)
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_inner_loops(lab: Any, any_machine: Machine, name: str) -> None:
+    loads, spills = (0.8, 0.0) if any_machine.fma else (1.5, 0.3)
     for spec in specs(LAYERS[name], any_machine):
-        hot = [body for body in bodies(lab.assembly(spec, any_machine), any_machine) if body.products >= 12]
-        for body in hot:
-            about = f"{spec.kind} {spec.tile}: {body.products} products, {body.loads} loads\n{body.text}"
-            assert not body.count(_STACK), about
-            assert len(body.text) < 40_000, about
+        found = [body for body in bodies(lab.assembly(spec, any_machine), any_machine) if body.products >= 12]
+        assert found, spec
+        for body in found:
+            about = f"{spec.kind} {spec.tile}: {body.products} products\n{body.text}"
+            assert body.count(_STACK) <= spills * body.products, about
+            assert body.products <= 300, about
+        largest = max(found, key=lambda body: body.products)
+        assert largest.loads <= loads * largest.products, f"{spec.kind} {spec.tile}\n{largest.text}"

@@ -1,0 +1,107 @@
+"""Every layer's closed-form backward pass against central differences, over many shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from tests.differences import check_layer
+
+from vecgrad.layers import (
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    Flatten,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Rescale,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from vecgrad.spec.errors import ShapeError
+
+SIDES = st.tuples(st.integers(1, 5), st.integers(1, 5))
+KERNELS = st.tuples(st.integers(1, 3), st.integers(1, 3))
+PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 2))
+PADDINGS: st.SearchStrategy[Any] = st.one_of(
+    st.sampled_from(["valid", "same"]),
+    st.integers(0, 2),
+    st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2),
+)
+
+
+def fits(layer: Layer, shape: tuple[int, ...]) -> bool:
+    try:
+        layer.infer(shape)
+    except ShapeError:
+        return False
+    return True
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    SIDES,
+    KERNELS,
+    PAIRS,
+    PADDINGS,
+    PAIRS,
+    st.integers(1, 3),
+    st.sampled_from([(1, 1), (2, 3), (1, 2)]),
+    st.booleans(),
+)
+def test_convolution(
+    side: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int, sides: Any, bias: bool
+) -> None:
+    shape = (*side, sides[0] * groups)
+    layer = Conv2D(sides[1] * groups, kernel, stride, padding, dilation, groups, bias)
+    assume(fits(layer, shape))
+    check_layer(layer, shape, images=1 + side[0] % 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from([MaxPool2D, AvgPool2D]), SIDES, KERNELS, st.one_of(st.none(), PAIRS), PADDINGS, PAIRS)
+def test_pooling(kind: Any, side: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
+    layer = kind(kernel, stride, padding, dilation)
+    assume(fits(layer, (*side, 2)))
+    check_layer(layer, (*side, 2))
+
+
+@settings(max_examples=20, deadline=None)
+@given(SIDES, KERNELS, PADDINGS)
+def test_average_that_counts_padding(side: Any, kernel: Any, padding: Any) -> None:
+    layer = AvgPool2D(kernel, 1, padding, count_padding=True)
+    assume(fits(layer, (*side, 2)))
+    check_layer(layer, (*side, 2))
+
+
+@pytest.mark.parametrize(
+    "layer", [ReLU(), Sigmoid(), Tanh(), Softmax(), Rescale(0.25, -1.0), Flatten()], ids=str
+)
+@pytest.mark.parametrize("shape", [(1,), (7,), (3, 2, 4)], ids=str)
+def test_layers_without_parameters(layer: Layer, shape: tuple[int, ...]) -> None:
+    check_layer(layer, shape, images=3)
+
+
+@pytest.mark.parametrize("layer", [Dense(3), Dense(1, bias=False)], ids=str)
+@pytest.mark.parametrize("shape", [(1,), (5,), (2, 3, 2)], ids=str)
+def test_dense(layer: Layer, shape: tuple[int, ...]) -> None:
+    check_layer(layer, shape, images=3)
+
+
+def test_a_chain_and_a_chain_within_a_chain() -> None:
+    inner = Sequential([Conv2D(3, 2), Tanh()], name="inner")
+    check_layer(Sequential([inner, AvgPool2D(2, 1), Flatten(), Sigmoid(), Dense(2)]), (4, 4, 2))
+
+
+def test_the_check_itself_sees_a_wrong_gradient() -> None:
+    class Wrong(Tanh):
+        def backward(self, e: Any, saved: Any, dy: Any, p: Any) -> Any:
+            return e.map(lambda dy, y: dy * (1 - y), dy, saved), {}
+
+    with pytest.raises(AssertionError, match="∂z/∂x"):
+        check_layer(Wrong(), (3,))

@@ -1,0 +1,134 @@
+"""Whole networks by name: small ones that between them hold every geometry and every way of fitting layers together.
+
+They are tried with small integers in images, targets and parameters, so that every sum is exact in float32 and every
+order of summation must give the same bits. For that the losses' scales must be powers of two as well:
+batches and outputs are, or the loss is taken apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vecgrad.layers import (
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    Flatten,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Rescale,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model on images of a shape, for batches of at most ``batch``. exact: integers stay integers all the way."""
+
+    model: Sequential
+    shape: tuple[int, ...]
+    batch: int = 4
+    loss: str = "mse"
+    exact: bool = True
+    high: int = field(default=2)
+
+    def images(self, n: int, seed: int = 0) -> Array:
+        """Small integers (n, H, W, C)."""
+        return self._integers(seed, n, *self.shape)
+
+    def targets(self, n: int, seed: int = 1) -> Array:
+        """Small integers as large as the output."""
+        return self._integers(seed, n, *self.model.infer(self.shape))
+
+    def parameters(self, seed: int = 2) -> dict[str, Array]:
+        """Small integers by name."""
+        stated = self.model.parameters(self.shape)
+        return {name: self._integers(seed + i, *p.shape) for i, (name, p) in enumerate(stated.items())}
+
+    def _integers(self, seed: int, *shape: int) -> Array:
+        rng = np.random.default_rng(seed)
+        return rng.integers(-self.high, self.high, shape, endpoint=True).astype(np.float32)
+
+
+def _net(*layers: Layer, shape: tuple[int, ...], **more: Any) -> Network:
+    return Network(Sequential(layers), shape, **more)
+
+
+NETWORKS: dict[str, Network] = {
+    "dense alone": _net(Dense(4), shape=(3, 5, 1)),
+    "nothing but a view": _net(Flatten(), shape=(2, 4, 1)),
+    "pool alone": _net(MaxPool2D(2), shape=(5, 4, 4)),
+    "convolution to the end": _net(Conv2D(4, 3, padding="same"), shape=(4, 4, 3)),
+    "odd maps, one channel": _net(
+        Conv2D(5, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(8), shape=(9, 7, 1)
+    ),
+    "three channels, no bias": _net(
+        Conv2D(17, (2, 3), bias=False), ReLU(), Dense(2, bias=False), shape=(5, 6, 3), batch=5
+    ),
+    "seventeen channels": _net(Conv2D(33, 1), Conv2D(3, 3), Flatten(), ReLU(), Dense(4), shape=(5, 4, 17), high=1),
+    "stride 2, same": _net(
+        Conv2D(8, 3, stride=2, padding="same"), ReLU(), Conv2D(4, 3, stride=2, padding="same"), Dense(2), shape=(9, 8, 2)
+    ),
+    "stride 3": _net(Conv2D(6, (4, 2), stride=3, padding=1), Conv2D(4, 1), Dense(2), shape=(11, 10, 3), high=1),
+    "dilated": _net(
+        Conv2D(4, 3, dilation=2, padding="same"), ReLU(), Conv2D(4, (2, 3), dilation=(3, 1)), Dense(2), shape=(8, 7, 2)
+    ),
+    "groups": _net(
+        Conv2D(12, 3, padding=1, groups=2), ReLU(), Conv2D(6, 3, groups=3), Flatten(), Dense(4), shape=(6, 5, 4), high=1
+    ),
+    "depthwise": _net(
+        Conv2D(16, 3, padding="same", groups=16), Conv2D(8, 1), ReLU(), Dense(2), shape=(5, 5, 16), high=1
+    ),
+    "depthwise, two filters each": _net(Conv2D(10, 3, stride=2, padding=1, groups=5), Dense(2), shape=(6, 6, 5)),
+    "kernel larger than the image": _net(Conv2D(4, 5, padding=2), ReLU(), Conv2D(2, 7, padding="same"), shape=(2, 4, 2)),
+    "more padding than kernel": _net(Conv2D(4, 2, padding=3), MaxPool2D(3), Dense(2), shape=(3, 3, 2)),
+    "uneven padding": _net(
+        Conv2D(4, (3, 2), padding=((0, 2), (1, 0))), ReLU(), MaxPool2D(2, padding=((0, 1), (1, 0))), Dense(2), shape=(6, 5, 3)
+    ),
+    "overlapping pools": _net(
+        Conv2D(4, 2), MaxPool2D(3, stride=1), ReLU(), MaxPool2D(3, stride=2, padding=1), Dense(2), shape=(8, 7, 2)
+    ),
+    "average, image cells": _net(
+        Conv2D(4, 2), AvgPool2D((2, 1)), AvgPool2D(2, stride=1, padding=((0, 1), (0, 1))), Dense(2), shape=(9, 5, 2)
+    ),
+    "average, all cells": _net(
+        Conv2D(4, 2), AvgPool2D(2, stride=1, padding=1, count_padding=True), ReLU(), Dense(2), shape=(5, 4, 2)
+    ),
+    "dense on maps": _net(Conv2D(16, 1), ReLU(), Dense(32), ReLU(), Dense(4), shape=(4, 4, 2), high=1),
+    "flatten, activation, dense": _net(Conv2D(5, 2), Flatten(), ReLU(), Dense(4), shape=(4, 5, 2)),
+    "flatten twice": _net(Flatten(), Flatten(), Dense(4), ReLU(), Flatten(), Dense(2), shape=(3, 3, 2)),
+    "rescaled": _net(Rescale(0.5, 1.0), Conv2D(3, 2), ReLU(), Dense(2), shape=(4, 4, 1)),
+    "nested": _net(
+        Sequential([Conv2D(6, 3, padding="same", name="mix"), Sequential([ReLU(), MaxPool2D(2)])], name="stem"),
+        Sequential([Flatten(), Dense(4)], name="head"), shape=(6, 6, 1),
+    ),
+    "pixel by pixel": _net(Conv2D(20, 1), ReLU(), Conv2D(16, 1), shape=(2, 2, 3), high=1),
+    "batch of one": _net(Conv2D(4, 3), ReLU(), Dense(2), shape=(5, 5, 1), batch=1),
+    "batch of seventeen": _net(Conv2D(4, 3), MaxPool2D(2), Dense(2), shape=(6, 6, 1), batch=17, high=1),
+    "vectors": _net(Dense(20), ReLU(), Dense(8), ReLU(), Dense(4), shape=(7,), high=1),
+    "a pool of 289 cells": _net(Conv2D(2, 1), MaxPool2D(17, stride=1), Dense(2), shape=(18, 17, 1), high=1),
+    "a chain of activations": _net(Conv2D(3, 2), *[ReLU()] * 9, Flatten(), *[ReLU()] * 3, Dense(2), shape=(4, 4, 1)),
+    "activations": _net(
+        Conv2D(4, 3), Tanh(), AvgPool2D(2), Sigmoid(), Softmax(), Flatten(), Dense(5), Softmax(), Dense(3),
+        shape=(6, 6, 2), exact=False,
+    ),
+    "classifier": _net(
+        Conv2D(6, 3, padding=1), ReLU(), MaxPool2D(2), Flatten(), Dense(10), shape=(8, 8, 1), loss="cross_entropy", exact=False
+    ),
+}  # fmt: skip
+
+
+LENET = _net(
+    Conv2D(6, 5, padding=2), ReLU(), MaxPool2D(2), Conv2D(16, 5), ReLU(), MaxPool2D(2),
+    Flatten(), Dense(120), ReLU(), Dense(84), ReLU(), Dense(10),
+    shape=(28, 28, 1), batch=64, loss="cross_entropy", exact=False,
+)  # fmt: skip
