@@ -132,3 +132,9 @@ LENET = _net(
     Flatten(), Dense(120), ReLU(), Dense(84), ReLU(), Dense(10),
     shape=(28, 28, 1), batch=64, loss="cross_entropy", exact=False,
 )  # fmt: skip
+
+# Weight gradients and dense layers so large that they are cut into blocks, each for all images: many phases.
+LARGE = _net(
+    Conv2D(200, 3, padding=1), ReLU(), Conv2D(160, 3), ReLU(), Flatten(), Dense(300), ReLU(), Dense(10),
+    shape=(6, 6, 3), batch=32, exact=False,
+)  # fmt: skip

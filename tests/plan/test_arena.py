@@ -7,7 +7,7 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.networks import NETWORKS
+from tests.networks import LARGE, LENET, NETWORKS, Network
 from tests.plan.drafts import drafted
 
 from vecgrad.plan.arena import LINE, Interval, allocate
@@ -44,9 +44,9 @@ def test_the_order_given_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("machine", [AVX512, AVX2], ids=lambda m: m.isa)
-@pytest.mark.parametrize("name", NETWORKS)
-def test_in_whole_plans(name: str, machine: Machine) -> None:
-    draft, plan = drafted(NETWORKS[name], machine)
+@pytest.mark.parametrize("network", [LARGE, LENET, *NETWORKS.values()], ids=["large", "lenet", *NETWORKS])
+def test_in_whole_plans(network: Network, machine: Machine) -> None:
+    draft, plan = drafted(network, machine)
     spans: list[tuple[str, int, int, tuple[int, int], tuple[int, int]]] = []
     for buffer in draft.buffers:
         if buffer.base not in ("arena", "frame") or not buffer.touches:

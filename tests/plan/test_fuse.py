@@ -98,6 +98,12 @@ class TestMapIntoMap:
         flat = bench.e.reduce("max", bench.x, over="channels")
         assert len(bench.steps(y=bench.plus(flat, once))) == 3
 
+    def test_not_even_when_it_is_as_large(self, bench: Bench) -> None:
+        each = bench.e.input("target", (6,), True)
+        assert len(bench.steps(y=bench.plus(each, bench.relu(bench.b)))) == 2, (
+            "it would be computed for each image"
+        )
+
     def test_not_when_the_tree_would_grow_without_end(self, bench: Bench) -> None:
         y = bench.x
         for _ in range(40):

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from tests.networks import LENET, NETWORKS, Network
+from tests.networks import LARGE, LENET, NETWORKS, Network
 from tests.plan.drafts import planned
 
 from vecgrad.graph.build import Wanted
-from vecgrad.layers import Conv2D, Dense, Flatten, ReLU, Sequential
 from vecgrad.plan import Plan
 from vecgrad.plan.accumulate import image_groups, slabs_for
 from vecgrad.spec.kernel import ConvDwSpec, ConvDxSpec, ConvSpec
@@ -19,12 +18,6 @@ from vecgrad.spec.machine import AVX2, AVX512, BASELINE, NEON, Machine
 from vecgrad.updates import SGD, Adam
 
 MACHINES = pytest.mark.parametrize("machine", [AVX512, AVX2, BASELINE, NEON], ids=lambda m: m.isa)
-
-LARGE = Network(
-    Sequential([Conv2D(200, 3, padding=1), ReLU(), Conv2D(160, 3), ReLU(), Flatten(), Dense(300), Dense(10)]),
-    (6, 6, 3),
-    batch=32,
-)
 
 
 @pytest.mark.parametrize("machine", [AVX512, AVX2], ids=lambda m: m.isa)

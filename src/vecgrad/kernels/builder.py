@@ -100,7 +100,7 @@ class Builder:
 
     def function(self, name: str) -> str:
         """The whole module: this function and what it declares."""
-        head = f'define void @{name}({PARAMETERS}) #0 {{\nentry:'
+        head = f"define void @{name}({PARAMETERS}) #0 {{\nentry:"
         attributes = 'attributes #0 = { nounwind "no-trapping-math"="true" "frame-pointer"="none" "prefer-vector-width"="512" }'
         body = "\n".join(self._lines)
         declared = "\n".join(self._declared[k] for k in sorted(self._declared))
@@ -120,7 +120,11 @@ class Builder:
         type_ = type_ or self.vector
         element = Value("", type_).element
         if element == "float":
-            value = struct.unpack("f", struct.pack("f", value))[0] if abs(value) <= 3.4028235677973366e38 else value
+            value = (
+                struct.unpack("f", struct.pack("f", value))[0]
+                if abs(value) <= 3.4028235677973366e38
+                else value
+            )
         bits = struct.unpack("<Q", struct.pack("<d", value))[0]
         return self.broadcast_constant(f"0x{bits:016X}", type_)
 
@@ -178,14 +182,18 @@ class Builder:
         """``pointer`` moved by ``offset`` bytes."""
         if isinstance(offset, int) and offset == 0:
             return pointer
-        return self.let("ptr", f"getelementptr inbounds i8, ptr {pointer.text}, i64 {self._index(offset).text}")
+        return self.let(
+            "ptr", f"getelementptr inbounds i8, ptr {pointer.text}, i64 {self._index(offset).text}"
+        )
 
     def entry(self, pointer: Value, index: Index, dtype: str | None = None) -> Value:
         """``pointer`` moved by ``index`` entries of ``dtype``."""
         item = ITEM_BYTES[dtype or self.dtype]
         if isinstance(index, int):
             return self.at(pointer, index * item)
-        return self.let("ptr", f"getelementptr inbounds i8, ptr {pointer.text}, i64 {self.mul(index, item).text}")
+        return self.let(
+            "ptr", f"getelementptr inbounds i8, ptr {pointer.text}, i64 {self.mul(index, item).text}"
+        )
 
     def operand(self, number: int) -> Value:
         """The ``number``-th operand's pointer."""
@@ -222,7 +230,9 @@ class Builder:
         bits = ", ".join(f"i1 {1 if lane < count else 0}" for lane in range(lanes))
         return Value(f"<{bits}>", f"<{lanes} x i1>")
 
-    def load_masked(self, pointer: Value, mask: Value, align: int | None = None, type_: str | None = None) -> Value:
+    def load_masked(
+        self, pointer: Value, mask: Value, align: int | None = None, type_: str | None = None
+    ) -> Value:
         """A vector; lanes that are off are 0 and their memory is not touched."""
         type_ = type_ or self.vector
         lanes, element = Value("", type_).lanes, Value("", type_).element
@@ -259,9 +269,7 @@ class Builder:
         lanes = lanes or self.lanes
         type_ = f"<{lanes} x {scalar.type}>"
         first = self.let(type_, f"insertelement {type_} poison, {scalar}, i64 0")
-        return self.let(
-            type_, f"shufflevector {first}, {type_} poison, <{lanes} x i32> zeroinitializer"
-        )
+        return self.let(type_, f"shufflevector {first}, {type_} poison, <{lanes} x i32> zeroinitializer")
 
     def load_splat(self, pointer: Value, lanes: int | None = None) -> Value:
         """One entry of the builder's dtype in every lane; code generation folds it into a broadcast."""
@@ -286,7 +294,11 @@ class Builder:
         """a·b + c: rounded once where the machine has it, twice elsewhere."""
         if not self.machine.fma:
             return self.fadd(self.fmul(a, b), c)
-        suffix = _SUFFIX[a.element] if a.lanes == 1 and not a.type.startswith("<") else f"v{a.lanes}{_SUFFIX[a.element]}"
+        suffix = (
+            _SUFFIX[a.element]
+            if a.lanes == 1 and not a.type.startswith("<")
+            else f"v{a.lanes}{_SUFFIX[a.element]}"
+        )
         return self.call(a.type, f"llvm.fma.{suffix}", a, b, c)
 
     def fcmp(self, how: str, a: Value, b: Value) -> Value:
@@ -313,7 +325,12 @@ class Builder:
     # --- control ----------------------------------------------------------------------------------
     @contextmanager
     def loop(
-        self, start: Index, stop: Index, step: int = 1, carried: Sequence[Value] = (), at_least_once: bool | None = None
+        self,
+        start: Index,
+        stop: Index,
+        step: int = 1,
+        carried: Sequence[Value] = (),
+        at_least_once: bool | None = None,
     ) -> Iterator[Loop]:
         """for i = start, start + step, … < stop. The test is at the bottom where a first turn is certain."""
         certain = at_least_once
@@ -321,7 +338,13 @@ class Builder:
             certain = isinstance(start, int) and isinstance(stop, int) and start < stop
         first, last = self._index(start), self._index(stop)
         tag = self._name("L")[1:]
-        before, head, body, latch, after = self._block, f"{tag}.head", f"{tag}.body", f"{tag}.latch", f"{tag}.exit"
+        before, head, body, latch, after = (
+            self._block,
+            f"{tag}.head",
+            f"{tag}.body",
+            f"{tag}.latch",
+            f"{tag}.exit",
+        )
         self.emit(f"br label %{head}")
         self._label(head)
         i = Value(f"%{tag}.i", "i64")
