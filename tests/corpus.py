@@ -52,6 +52,7 @@ CONVOLUTIONS = {
     "stride 3": Case((11, 10), 3, 16, (5, 4), stride=3, padding=2),
     "stride beyond the kernel": Case((10, 11), 5, 7, 2, stride=(3, 4)),
     "stride beyond the image": Case((2, 3), 3, 4, 2, stride=5, padding=1),
+    "an axis that reads only padding": Case((1, 1), 3, 4, 1, stride=2, padding=1),
     "uneven strides": Case((7, 12), 4, 8, 3, stride=(1, 2), padding="same"),
     "dilated": Case((9, 11), 4, 16, 3, padding="same", dilation=2),
     "dilated and strided": Case((13, 12), 3, 9, 3, stride=2, padding=2, dilation=3),

@@ -80,6 +80,11 @@ class TestMapIntoMap:
         [step] = bench.steps(y=both)
         assert step.op == "conv"
 
+    def test_not_when_a_map_that_was_joined_before_reads_it_too(self, bench: Bench) -> None:
+        y = bench.relu(bench.x)
+        steps = bench.steps(z=bench.plus(bench.plus(y, bench.other), y))
+        assert [step.op for step in steps] == ["map", "map"]
+
     def test_not_when_it_is_an_output(self, bench: Bench) -> None:
         a = bench.relu(bench.x)
         assert len(bench.steps(a=a, y=bench.relu(a))) == 2

@@ -12,7 +12,7 @@ from tests.networks import Network
 
 import vecgrad as vg
 from vecgrad.program import Program
-from vecgrad.runtime import get_num_threads, host_machine, native_available, set_num_threads
+from vecgrad.runtime import host_machine, native_available, set_num_threads
 from vecgrad.spec.machine import Machine, restricted
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -35,12 +35,11 @@ FUSED = [machine for machine in MACHINES if machine.fma]
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Programs compiled without ``threads`` use so many inside."""
-    before = get_num_threads()
     set_num_threads(count)
     try:
         yield
     finally:
-        set_num_threads(before)
+        set_num_threads(None)
 
 
 def compiled(network: Network, **more: Any) -> Program:

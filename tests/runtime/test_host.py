@@ -164,6 +164,7 @@ def test_without_control_groups_affinity_counts(tmp_path: Path, monkeypatch: pyt
 @pytest.fixture
 def unset(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("VECGRAD_NUM_THREADS", raising=False)
+    set_num_threads(None)
     yield monkeypatch
     set_num_threads(None)
 

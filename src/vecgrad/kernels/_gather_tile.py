@@ -50,7 +50,7 @@ class _Model:
         height, width = self.rows.count, self.cols.count
         taps = max(each.taps for each in self.cols.classes)
         for v in range(1, min(self.vectors, MOST_VECTORS) + 1):
-            for share in range(1, min(taps, MOST_SHARED) + 1):
+            for share in range(1, max(1, min(taps, MOST_SHARED)) + 1):
                 most = most_scalars(self.machine, v, share)
                 for wide in range(1, min(width, most) + 1):
                     yield Tile(v, 1, 1, wide, 1, share)
@@ -102,7 +102,7 @@ def _row_block(tile: Tile, rows: GatherAxis, cols: GatherAxis, input: Layout, ma
     Frames get an eighth of L2, most of which belongs to the weights: scalars come slowly enough from there.
     """
     line = cols.reach(cols.count) * input.channels * ITEM_BYTES[input.dtype] * tile.images
-    room = max(machine.l2 // 8, machine.l1) // line
+    room = max(machine.l2 // 8, machine.l1) // max(line, 1)
     most = max((room - rows.span) // rows.advance + 1, tile.rows)
     if most >= rows.count:
         return rows.count

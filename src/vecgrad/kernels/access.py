@@ -56,7 +56,7 @@ class Cursor:
     def over(self, blocks: Sequence[Block]) -> Cursor:
         """With the vectors of channels that ``read`` and ``write`` number from 0."""
         there = replace(self, blocks=tuple(blocks), vectors=())
-        if self.layout.batched or not self.ahead:
+        if self.layout.batched or self.moves or not self.ahead:
             return there
         return replace(there, vectors=tuple(there.read(number) for number in range(len(blocks))))
 
@@ -95,9 +95,9 @@ def cursor(b: Builder, operand: int, layout: Layout, pixels: int, *, ahead: bool
 
     Outputs, and integers that shall stay integers, take ``ahead=False``.
     """
-    moves = layout.batched and layout.height * layout.width == pixels
+    moves = layout.height * layout.width == pixels and (layout.batched or pixels > 1)
     there = Cursor(b, b.operand(operand), layout, moves, ahead)
-    return there if layout.batched else there._settled()
+    return there if layout.batched or moves else there._settled()
 
 
 def whole(b: Builder, layout: Layout) -> bool:
@@ -205,13 +205,13 @@ def each_pixel(
 ) -> Carried:
     """``body`` with all cursors at each pixel of each image, in order.
 
-    One loop over the pixels of all images, unless an operand has one pixel per image.
+    One loop over the pixels of all images, unless an operand has one pixel per image, or pixels but no images.
     """
 
     def at(cursors: Sequence[Cursor], number: Index, carried: Carried) -> Carried:
         return body([c.pixel(number) for c in cursors], carried)
 
-    if all(c.moves or not c.layout.batched for c in cursors):
+    if all(c.moves == c.layout.batched for c in cursors):
         total = b.mul(b.images, pixels)
         return unrolled(b, total, factor, lambda i, values: at(cursors, i, values), carried, pixels)
     with b.loop(0, b.images, 1, carried) as loop:

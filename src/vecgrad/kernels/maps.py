@@ -28,7 +28,7 @@ def refusal(inputs: Sequence[Layout], output: Layout) -> str | None:
         pixels = (layout.height, layout.width)
         if layout.channels not in (1, output.channels):
             return f"input {number} has {layout.channels} channels, the output {output.channels}"
-        if pixels != (1, 1) and not (layout.batched and pixels == (output.height, output.width)):
+        if pixels not in ((1, 1), (output.height, output.width)):
             return f"input {number} has {pixels} pixels, the output {(output.height, output.width)}"
     return None
 
@@ -67,7 +67,7 @@ def offer_flat(spec: MapSpec, machine: Machine) -> Offer | Refusal:
         return Refusal(name, reason)
     domain = spec.outputs[0]
     for number, layout in enumerate((*spec.inputs, *spec.outputs)):
-        if layout != domain and (layout.batched or layout.channels > 1):
+        if layout != domain and (layout.batched or layout.shape != (1, 1, 1)):
             return Refusal(name, f"operand {number} lies otherwise than the first output")
     return _map_offer(name, spec, machine, "one contiguous run")
 

@@ -162,6 +162,8 @@ class _Fusion:
             elif (
                 maker is not None
                 and maker.op == "map"
+                # A map that was put into this one before may read the value too: then it must exist.
+                and ref not in operands
                 and self._only_reader(ref, node)
                 and ref.type.map == node.types[0].map
                 and ref.batched == node.types[0].batched
