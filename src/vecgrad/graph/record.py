@@ -76,13 +76,15 @@ class RecordingEmitter:
     def avg_pool(self, x: Ref, g: Window, count_padding: bool) -> Ref:
         _expect(x, (*g.in_size, *x.shape[2:3]), True, "x")
         kind = self._batch((*g.out_size, x.shape[2]))
-        return Ref(self._node("avg_pool", (x,), kind, attribute=(g, count_padding), formula="4 (average)"))
+        return Ref(
+            self._node("avg_pool", (x,), kind, attribute=(g, count_padding), formula="average-pooling")
+        )
 
     def avg_pool_dx(self, dy: Ref, g: Window, count_padding: bool) -> Ref:
         _expect(dy, (*g.out_size, *dy.shape[2:3]), True, "dy")
         kind = self._batch((*g.in_size, dy.shape[2]))
         return Ref(
-            self._node("avg_pool_dx", (dy,), kind, attribute=(g, count_padding), formula="4.5 (average)")
+            self._node("avg_pool_dx", (dy,), kind, attribute=(g, count_padding), formula="average-pooling")
         )
 
     def map(self, body: Callable[..., Expr], *operands: Ref, formula: str = "") -> Ref:
@@ -99,7 +101,7 @@ class RecordingEmitter:
             raise ShapeError("reduce over pixels exists for sums only; take the maximum over channels")
         kind = Type(x.shape[-1:] or (1,), False, self.dtype)
         return Ref(
-            self._node("reduce_pixels", (x,), kind, formula="6 (bias)" if self.stage == "backward" else "")
+            self._node("reduce_pixels", (x,), kind, formula="bias" if self.stage == "backward" else "")
         )
 
     def reshape(self, x: Ref, shape: Shape) -> Ref:

@@ -35,11 +35,11 @@ class Sigmoid(Layer):
     """σ(x) = 1 / (1 + e^(−x)); σ' = σ (1 − σ)."""
 
     def forward(self, e: Emitter, x: Any, p: Mapping[str, Any]) -> tuple[Any, Any]:
-        y = e.map(lambda x: 1 / (1 + exp(-x)), x, formula="5 (sigmoid)")
+        y = e.map(lambda x: 1 / (1 + exp(-x)), x, formula="sigmoid")
         return y, y
 
     def backward(self, e: Emitter, saved: Any, dy: Any, p: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return e.map(lambda dy, y: dy * (y * (1 - y)), dy, saved, formula="5 (sigmoid')"), {}
+        return e.map(lambda dy, y: dy * (y * (1 - y)), dy, saved, formula="sigmoid"), {}
 
     def flops(self, shape: Shape) -> int:
         return 4 * size(shape)
@@ -50,11 +50,11 @@ class Tanh(Layer):
     """tanh x; tanh' = 1 − tanh²."""
 
     def forward(self, e: Emitter, x: Any, p: Mapping[str, Any]) -> tuple[Any, Any]:
-        y = e.map(tanh, x, formula="6 (tanh)")
+        y = e.map(tanh, x, formula="tanh")
         return y, y
 
     def backward(self, e: Emitter, saved: Any, dy: Any, p: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return e.map(lambda dy, y: dy * (1 - y * y), dy, saved, formula="6 (tanh')"), {}
+        return e.map(lambda dy, y: dy * (1 - y * y), dy, saved, formula="tanh"), {}
 
     def flops(self, shape: Shape) -> int:
         return 4 * size(shape)
@@ -69,14 +69,14 @@ class Softmax(Layer):
 
     def forward(self, e: Emitter, x: Any, p: Mapping[str, Any]) -> tuple[Any, Any]:
         top = e.reduce("max", x, over="channels")
-        raised = e.map(lambda x, m: exp(x - m), x, top, formula="6 (softmax)")
+        raised = e.map(lambda x, m: exp(x - m), x, top, formula="cross-entropy")
         total = e.reduce("sum", raised, over="channels")
-        y = e.map(lambda r, s: r / s, raised, total, formula="6 (softmax)")
+        y = e.map(lambda r, s: r / s, raised, total, formula="cross-entropy")
         return y, y
 
     def backward(self, e: Emitter, saved: Any, dy: Any, p: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         along = e.reduce("sum", e.map(lambda y, dy: y * dy, saved, dy), over="channels")
-        return e.map(lambda y, dy, s: y * (dy - s), saved, dy, along, formula="6 (softmax)"), {}
+        return e.map(lambda y, dy, s: y * (dy - s), saved, dy, along, formula="cross-entropy"), {}
 
     def flops(self, shape: Shape) -> int:
         return 5 * size(shape)

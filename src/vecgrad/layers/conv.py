@@ -71,7 +71,7 @@ class Conv2D(Layer):
         g = self.geometry(x.shape)
         y = e.conv(x, p["weight"], g)
         if self.bias:
-            y = e.map(lambda y, b: y + b, y, p["bias"], formula="2.9")
+            y = e.map(lambda y, b: y + b, y, p["bias"], formula="bias")
         return y, (x, g)
 
     def backward(self, e: Emitter, saved: Any, dy: Any, p: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -126,7 +126,7 @@ class Dense(Layer):
         image = e.reshape(x, g.in_shape)
         y = e.reshape(e.conv(image, e.reshape(p["weight"], g.weight_shape), g), (self.units,))
         if self.bias:
-            y = e.map(lambda y, b: y + b, y, p["bias"], formula="2.9")
+            y = e.map(lambda y, b: y + b, y, p["bias"], formula="bias")
         return y, (image, x.shape, g)
 
     def backward(self, e: Emitter, saved: Any, dy: Any, p: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

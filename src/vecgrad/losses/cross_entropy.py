@@ -23,7 +23,7 @@ class CrossEntropy(Loss):
 
     def forward(self, e: Emitter, x: Any, t: Any, w: Any) -> tuple[Any, Any]:
         top = e.reduce("max", x, over="channels")
-        raised = e.map(lambda x, m: exp(x - m), x, top, formula="6 (cross entropy)")
+        raised = e.map(lambda x, m: exp(x - m), x, top, formula="cross-entropy")
         total = e.reduce("sum", raised, over="channels")
         truth = e.reduce("sum", t, over="channels")
         along = e.reduce("sum", e.map(lambda t, x, m: t * (x - m), t, x, top), over="channels")
@@ -34,7 +34,7 @@ class CrossEntropy(Loss):
             total,
             truth,
             along,
-            formula="6 (cross entropy)",
+            formula="cross-entropy",
         )
         return e.reduce("sum", each, over="pixels"), (raised, total, t, truth, w)
 
@@ -43,7 +43,7 @@ class CrossEntropy(Loss):
         scale = mean(e)
         return e.map(
             lambda r, s, t, tt, w: w * scale * (tt * r / s - t), raised, total, t, truth, w,
-            formula="6 (cross entropy')",
+            formula="cross-entropy",
         )  # fmt: skip
 
     def check(self, shape: Shape) -> None:
@@ -56,7 +56,7 @@ class CrossEntropy(Loss):
     def probabilities(self, e: Emitter, x: Any) -> Any:
         """softmax(x): what the logits say of each class."""
         top = e.reduce("max", x, over="channels")
-        raised = e.map(lambda x, m: exp(x - m), x, top, formula="6 (softmax)")
+        raised = e.map(lambda x, m: exp(x - m), x, top, formula="cross-entropy")
         return e.map(
-            lambda r, s: r / s, raised, e.reduce("sum", raised, over="channels"), formula="6 (softmax)"
+            lambda r, s: r / s, raised, e.reduce("sum", raised, over="channels"), formula="cross-entropy"
         )

@@ -16,11 +16,11 @@ class MeanSquaredError(Loss):
 
     def forward(self, e: Emitter, x: Any, t: Any, w: Any) -> tuple[Any, Any]:
         scale = mean(e) * (1.0 / size(x.shape))
-        off = e.map(lambda x, t: x - t, x, t, formula="6 (mse)")
-        each = e.map(lambda d, w: w * scale * (d * d), off, w, formula="6 (mse)")
+        off = e.map(lambda x, t: x - t, x, t, formula="mse")
+        each = e.map(lambda d, w: w * scale * (d * d), off, w, formula="mse")
         z = e.reduce("sum", e.reduce("sum", each, over="channels"), over="pixels")
         return z, (off, w, scale)
 
     def backward(self, e: Emitter, saved: Any) -> Any:
         off, w, scale = saved
-        return e.map(lambda d, w: w * (2 * scale) * d, off, w, formula="6 (mse')")
+        return e.map(lambda d, w: w * (2 * scale) * d, off, w, formula="mse")

@@ -14,9 +14,14 @@ from vecgrad.program.initial import initial
 from vecgrad.program.program import Program
 from vecgrad.program.reference_backend import ReferenceBackend
 from vecgrad.spec.errors import ArgumentError, ShapeError
-from vecgrad.spec.machine import Machine
-from vecgrad.spec.tensor import Shape
+from vecgrad.spec.machine import ITEM_BYTES, Machine
+from vecgrad.spec.tensor import Shape, size
 from vecgrad.updates import UPDATES, Update
+
+# As many as a job of the runtime may have.
+MOST_THREADS = 256
+# No machine that this is for holds more than that in one batch of images, and planning it would only take long.
+MOST_BATCH_BYTES = 1 << 36
 
 
 def compile(
@@ -56,6 +61,9 @@ def compile(
     ):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ArgumentError(f"{what} must be a positive integer, got {value!r}")
+    if threads is not None and threads > MOST_THREADS:
+        raise ArgumentError(f"threads must be at most {MOST_THREADS}, got {threads}")
+    _check_size(shape, batch_size, dtype)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise ArgumentError(f"seed must be an integer from 0 to 2**64 - 1, got {seed!r}")
     if dtype not in ("float32", "float64"):
@@ -77,6 +85,15 @@ def compile(
         parameters = {name: initial(parameter, i, seed) for i, (name, parameter) in enumerate(stated.items())}
     program.load_parameters(parameters)
     return program
+
+
+def _check_size(shape: Shape, batch_size: int, dtype: str) -> None:
+    nbytes = size(shape) * batch_size * ITEM_BYTES.get(dtype, 4)
+    if nbytes > MOST_BATCH_BYTES:
+        raise ShapeError(
+            f"a batch of {batch_size} images of shape {shape} takes {nbytes:,} bytes, more than the limit of "
+            f"{MOST_BATCH_BYTES:,}; use a smaller batch_size or smaller images"
+        )
 
 
 def _shape(given: Iterable[int]) -> Shape:

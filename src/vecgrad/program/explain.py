@@ -108,7 +108,9 @@ class Explanation:
                 table.append([f"\0{marks[row.phase]}"])
             table.append(self._cells(row, timed))
         lines += _aligned(head, table)
-        refused = dict.fromkeys(f"{r.call.op}: {text}" for r in self.rows for text in r.call.refused)
+        refused = dict.fromkeys(
+            f"{r.call.scope or r.part}:{r.call.op}: {text}" for r in self.rows for text in r.call.refused
+        )
         lines += ["refused:", *(f"  {text}" for text in refused)] if refused else []
         total = sum(row.call.seconds for row in self.rows) * 1e3
         summary = f"predicted {total:.3f} ms on one thread"

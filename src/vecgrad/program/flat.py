@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vecgrad.layers import Parameter
-from vecgrad.spec.errors import ShapeError
+from vecgrad.spec.errors import DataError, ShapeError
 from vecgrad.spec.tensor import Shape, size
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -75,5 +75,7 @@ class FlatLayout:
                 raise ShapeError(f"parameter {name} has shape {array.shape}, the model needs {slot.shape}")
             if array.dtype.kind not in "fiu":
                 raise ShapeError(f"parameter {name} has dtype {array.dtype}, expected floating-point numbers")
+            if not np.isfinite(array).all():
+                raise DataError(f"parameter {name} holds NaN or infinity; load finite numbers")
             found[name] = array
         return found

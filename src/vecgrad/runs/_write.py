@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,12 @@ def check_place(folder: str | os.PathLike[str]) -> None:
     place = Path(folder).resolve()
     if not os.path.lexists(place):
         above = next(parent for parent in place.parents if parent.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK):
-            raise RunError(f"{place}: the run cannot be written: {above} is no folder that may be written to")
+        # Permissions alone do not tell (a read-only or virtual file system): a folder is made and removed.
+        try:
+            os.rmdir(tempfile.mkdtemp(prefix=".vecgrad-", dir=above))
+        except OSError as error:
+            reason = f"{above} is no folder that may be written to ({error.strerror})"
+            raise RunError(f"{place}: the run cannot be written: {reason}") from None
         return
     if not place.is_dir():
         raise RunError(f"{place} is a file; a run is a folder: choose another name")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from vecgrad.spec.errors import ArgumentError
+from vecgrad.spec.errors import ArgumentError, CompileError
 
 PAGE = mmap.PAGESIZE
 HUGE = 2 << 20  # a huge page on x86-64 and on ARM with 4 KB pages
@@ -91,10 +91,15 @@ def address_of(array: NDArray[Any]) -> int:
 
 
 def _map(nbytes: int) -> mmap.mmap:
-    if os.name == "nt":
-        return mmap.mmap(-1, nbytes)
-    # The default, MAP_SHARED, would let a forked child write into its parent's arena.
-    return mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        if os.name == "nt":
+            return mmap.mmap(-1, nbytes)
+        # The default, MAP_SHARED, would let a forked child write into its parent's arena.
+        return mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError, ValueError) as error:
+        raise CompileError(
+            f"the system does not give {nbytes:,} bytes of memory ({error}); use a smaller batch_size or smaller images"
+        ) from None
 
 
 def _address(buffer: mmap.mmap) -> int:

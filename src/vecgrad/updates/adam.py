@@ -43,10 +43,10 @@ class Adam(Update):
     def apply(self, e: Emitter, w: Any, g: Any, s: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         rate, c1, c2 = e.scalar("learning_rate"), e.scalar("correction1"), e.scalar("correction2")
         if self.weight_decay:
-            g = e.map(lambda g, w: g + self.weight_decay * w, g, w, formula="6 (weight decay)")
-        m = e.map(lambda m, g: self.beta1 * m + (1 - self.beta1) * g, s["mean"], g, formula="Adam")
-        v = e.map(lambda v, g: self.beta2 * v + (1 - self.beta2) * (g * g), s["square"], g, formula="Adam")
+            g = e.map(lambda g, w: g + self.weight_decay * w, g, w, formula="weight-decay")
+        m = e.map(lambda m, g: self.beta1 * m + (1 - self.beta1) * g, s["mean"], g, formula="adam")
+        v = e.map(lambda v, g: self.beta2 * v + (1 - self.beta2) * (g * g), s["square"], g, formula="adam")
         new = e.map(
-            lambda w, m, v: w - rate * (m * c1) / (sqrt(v * c2) + self.epsilon), w, m, v, formula="Adam"
+            lambda w, m, v: w - rate * (m * c1) / (sqrt(v * c2) + self.epsilon), w, m, v, formula="adam"
         )
         return new, {"mean": m, "square": v}

@@ -38,12 +38,12 @@ class SGD(Update):
     def apply(self, e: Emitter, w: Any, g: Any, s: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         rate = e.scalar("learning_rate")
         if self.weight_decay:
-            g = e.map(lambda g, w: g + self.weight_decay * w, g, w, formula="6 (weight decay)")
+            g = e.map(lambda g, w: g + self.weight_decay * w, g, w, formula="weight-decay")
         if not self.momentum:
-            return e.map(lambda w, g: w - rate * g, w, g, formula="1 (update)"), {}
-        v = e.map(lambda v, g: self.momentum * v + g, s["velocity"], g, formula="6 (momentum)")
+            return e.map(lambda w, g: w - rate * g, w, g, formula="descent"), {}
+        v = e.map(lambda v, g: self.momentum * v + g, s["velocity"], g, formula="momentum")
         if self.nesterov:
-            new = e.map(lambda w, g, v: w - rate * (g + self.momentum * v), w, g, v, formula="6 (Nesterov)")
+            new = e.map(lambda w, g, v: w - rate * (g + self.momentum * v), w, g, v, formula="nesterov")
         else:
-            new = e.map(lambda w, v: w - rate * v, w, v, formula="6 (momentum)")
+            new = e.map(lambda w, v: w - rate * v, w, v, formula="momentum")
         return new, {"velocity": v}
