@@ -65,6 +65,7 @@ class Finding:
 
     @property
     def passed(self) -> bool:
+        """Whether the two numbers agree to the tolerance, at a step where differences are to be trusted."""
         return self.settled and self.error <= self.tolerance
 
     def __str__(self) -> str:
@@ -90,6 +91,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
+        """Whether every finding passed."""
         return all(found.passed for found in self.findings)
 
     def to_json(self) -> dict[str, Any]:

@@ -51,7 +51,11 @@ class _Rate(click.FloatRange):
 @click.option("--optimizer", type=click.Choice(["sgd", "adam"]), default="sgd", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
 @threads_option
-@click.option("--out", metavar="RUN", help="The run folder to write. Default: a new one in runs/.")
+@click.option(
+    "--out",
+    metavar="RUN",
+    help="The run folder to write; a run that is there is replaced. Default: a new one in runs/.",
+)
 @json_option
 @backend_option
 @click.pass_context
@@ -138,7 +142,8 @@ def train(
         measured = program.evaluate(dataset.preparation.arrays(dataset.test_images), dataset.test_labels)
         found |= {"test_accuracy": measured.accuracy, "test_loss": measured.loss}
         click.echo(f"test accuracy {measured.accuracy:.4f} ({measured.images:,} images)")
-    click.echo(f"{len(history.epochs)} epochs in {seconds:.1f} s, {history.images_per_second:,.0f} images/s")
+    epochs_done = "1 epoch" if len(history.epochs) == 1 else f"{len(history.epochs)} epochs"
+    click.echo(f"{epochs_done} in {seconds:.1f} s, {history.images_per_second:,.0f} images/s")
     if out is None:
         place = _claimed(place, names)
     full = program.save(place, history=history, data=noted, metrics=found)

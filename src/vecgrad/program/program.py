@@ -75,6 +75,10 @@ class Program:
             first = first.layers[0]
         self._rescales = isinstance(first, Rescale)
 
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.input_shape))
+        return f"<Program: {self.model} on {shape}, batch {self.batch_size}, {self.dtype}, {self.backend}, {self.steps} steps>"
+
     # --- parameters -----------------------------------------------------------------------------
     @property
     def backend(self) -> str:
