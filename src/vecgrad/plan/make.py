@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vecgrad.graph.nodes import Graph
+from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.graph.verify import verify
 from vecgrad.kernels.offer import Refusal
 from vecgrad.kernels.registry import candidates, chosen, scratch_bytes
@@ -106,11 +106,11 @@ def _add_update(draft: Draft, lowering: Lowering, update: Update, entries: int, 
 def _inlined(graph: Graph, output: str, inputs: tuple[str, ...]) -> Expr:
     """The named output as one expression of the inputs."""
 
-    def expression(ref: object) -> Expr:
-        node = ref.node  # type: ignore[attr-defined]
+    def expression(ref: Ref) -> Expr:
+        node = ref.node
         if node.op == "input":
-            return Operand(inputs.index(node.attribute))
-        assert node.op == "map", "an update rule is made of maps"
+            return Operand(inputs.index(str(node.attribute)))
+        assert isinstance(node.attribute, Expr), "an update rule is made of maps"
         return substitute(node.attribute, tuple(expression(r) for r in node.inputs))
 
     return expression(graph.outputs[output])
