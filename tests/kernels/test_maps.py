@@ -142,7 +142,7 @@ def test_one_run_is_chosen_where_it_can_be() -> None:
         ((Layout(4, 4, 5, 16),), "input 0 has 5 channels, the output 16"),
         ((Layout(4, 4, 16, 16), Layout(2, 4, 16, 16)), "input 1 has (2, 4) pixels, the output (4, 4)"),
         ((Layout(4, 4, 16, 16, "float64"),), "input 0 is float64, the output float32"),
-        ((Layout(4, 4, 16, 16, batched=False),), "input 0 has (4, 4) pixels, the output (4, 4)"),
+        ((Layout(2, 4, 16, 16, batched=False),), "input 0 has (2, 4) pixels, the output (4, 4)"),
     ],
 )
 def test_operands_that_do_not_fit_are_refused(inputs: tuple[Layout, ...], reason: str) -> None:
