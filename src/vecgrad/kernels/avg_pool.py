@@ -99,10 +99,6 @@ def generate_dx(spec: AvgPoolDxSpec, machine: Machine) -> str:
     last_exact = access.exact(b, (spec.dy, *inputs), (spec.dx,))
     cells = _cells(g, spec.count_padding)
 
-    def store(places: list[Cursor], blocks: list[Block], total: Value) -> None:
-        *others, dx = (c.over(blocks) for c in places)
-        dx.write(0, formula.write([total, *(c.read(0) for c in others)])[0])
-
     def inner(there: list[Cursor], k: Value, m: Value) -> None:
         assert cells is not None
         output = there[0].pixel(b.add(b.mul(k, Q), m))
@@ -122,7 +118,8 @@ def generate_dx(spec: AvgPoolDxSpec, machine: Machine) -> str:
                     terms = [
                         share(up * Q + left) for up, _ in cells[0].reads(i) for left, _ in cells[1].reads(j)
                     ]
-                    store([c.pixel(i * W + j) for c in places], blocks, pool.total(b, terms))
+                    there_too = [c.pixel(i * W + j) for c in places]
+                    pool.store(formula, there_too, blocks, pool.total(b, terms))
 
         access.each_group(b, spec.dx.channels, last_exact, 1, vector)
 
@@ -141,7 +138,7 @@ def generate_dx(spec: AvgPoolDxSpec, machine: Machine) -> str:
                         share = b.select(there_is, share, b.zero()) if there_is else share
                     right.again(b.fadd(right.carried[0], share))
                 down.again(*right.results)
-            store(places, blocks, down.results[0])
+            pool.store(formula, places, blocks, down.results[0])
 
         access.each_group(b, spec.dx.channels, last_exact, 1, vector)
 

@@ -120,10 +120,6 @@ def generate_dx(spec: MaxPoolDxSpec, machine: Machine) -> str:
     last_exact = access.exact(b, (spec.dy, *inputs), (spec.dx, spec.index))
     cells = _cells(g)
 
-    def store(places: list[Cursor], blocks: list[Block], total: Value) -> None:
-        *others, dx = (c.over(blocks) for c in places)
-        dx.write(0, formula.write([total, *(c.read(0) for c in others)])[0])
-
     def chosen(dy: Value, index: Value, ordinal: Value) -> Value:
         return b.select(b.let(f"<{b.lanes} x i1>", f"icmp eq {index}, {ordinal.text}"), dy, b.zero())
 
@@ -149,7 +145,8 @@ def generate_dx(spec: MaxPoolDxSpec, machine: Machine) -> str:
                         for up, r in cells[0].reads(i)
                         for left, s in cells[1].reads(j)
                     ]
-                    store([c.pixel(i * W + j) for c in places], blocks, pool.total(b, terms))
+                    there_too = [c.pixel(i * W + j) for c in places]
+                    pool.store(formula, there_too, blocks, pool.total(b, terms))
 
         access.each_group(b, spec.dx.channels, last_exact, 1, vector)
 
@@ -169,7 +166,7 @@ def generate_dx(spec: MaxPoolDxSpec, machine: Machine) -> str:
                     term = chosen(dy.read(0), _wide(b, index.raw(0)), _ordinal(b, ordinal))
                     right.again(b.fadd(right.carried[0], term))
                 down.again(*right.results)
-            store(places, blocks, down.results[0])
+            pool.store(formula, places, blocks, down.results[0])
 
         access.each_group(b, spec.dx.channels, last_exact, 1, vector)
 

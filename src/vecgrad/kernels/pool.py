@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vecgrad.kernels import maps
+from vecgrad.kernels.access import Block, Cursor
 from vecgrad.kernels.builder import Builder, Value
+from vecgrad.kernels.expression import Formula
 from vecgrad.kernels.offer import Offer, predicted
 from vecgrad.kernels.windows import Cells, Span, has_empty, inside, row
 from vecgrad.spec.geometry import Window
@@ -81,6 +83,12 @@ def total(b: Builder, terms: Sequence[Value]) -> Value:
     for term in terms[1:]:
         result = b.fadd(result, term)
     return result
+
+
+def store(formula: Formula, places: Sequence[Cursor], blocks: Sequence[Block], entry: Value) -> None:
+    """The epilogue of one vector, stored: ``places`` stand at its pixel, the epilogue's inputs before the output."""
+    *others, output = (c.over(blocks) for c in places)
+    output.write(0, formula.write([entry, *(c.read(0) for c in others)])[0])
 
 
 def _area(rows: Span, cols: Span) -> int:
