@@ -95,6 +95,7 @@ class Report:
         return all(found.passed for found in self.findings)
 
     def to_json(self) -> dict[str, Any]:
+        """All of it as JSON can hold it."""
         return {"passed": self.passed, "findings": [asdict(found) for found in self.findings]}
 
     def __str__(self) -> str:
