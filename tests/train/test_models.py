@@ -14,7 +14,7 @@ from vecgrad.train import MODELS, BuiltIn, fit
 @pytest.mark.parametrize("built", MODELS.values(), ids=MODELS.keys())
 def test_a_built_in_model_fits_its_images(built: BuiltIn) -> None:
     assert built.model.infer(built.input_shape) == (built.classes,)
-    assert built.build(7).infer(built.input_shape) == (7,)
+    assert built.build(built.input_shape, 7).infer(built.input_shape) == (7,)
 
 
 def test_what_the_models_are() -> None:

@@ -1,11 +1,11 @@
-"""The built-in models: a network for a number of classes, and how it is trained unless told otherwise."""
+"""The built-in models: a network for a shape of images and a number of outputs, and how it is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vecgrad.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
+from vecgrad.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sequential
 from vecgrad.spec.tensor import Shape
 from vecgrad.train.schedules import Cosine, Schedule
 from vecgrad.updates import SGD, Update
@@ -16,11 +16,11 @@ _WARM = Cosine(warmup=0.1)
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """``build(classes)`` makes the network; ``input_shape`` and ``classes`` are those it was drawn for."""
+    """``build(input_shape, outputs)`` makes the network; ``input_shape`` and ``classes`` are those it was drawn for."""
 
     name: str
     about: str
-    build: Callable[[int], Sequential]
+    build: Callable[[Shape, int], Sequential]
     input_shape: Shape
     classes: int
     optimizer: Update
@@ -31,24 +31,40 @@ class BuiltIn:
     @property
     def model(self) -> Sequential:
         """The network for the shape and the classes it was drawn for."""
-        return self.build(self.classes)
+        return self.build(self.input_shape, self.classes)
 
 
-def _digits(classes: int) -> Sequential:
+def fitting(input_shape: tuple[int, int, int]) -> BuiltIn:
+    """The built-in model for images (H, W, C): "digits" up to 16 pixels high or wide, "mnist" above.
+
+    >>> fitting((28, 28, 1)).name
+    'mnist'
+    """
+    return MODELS["digits" if min(input_shape[:2]) <= 16 else "mnist"]
+
+
+def _pool(shape: Shape) -> list[Layer]:
+    """Halves each side that has two pixels."""
+    size = (min(2, shape[0]), min(2, shape[1]))
+    return [] if size == (1, 1) else [MaxPool2D(size)]
+
+
+def _digits(shape: Shape, outputs: int) -> Sequential:
+    kernel = (min(3, 2 * shape[0] - 1), min(3, 2 * shape[1] - 1))
     return Sequential(
         [
-            Conv2D(16, 3, padding="same"),
+            Conv2D(16, kernel, padding="same"),
             ReLU(),
-            Conv2D(32, 3, padding="same"),
+            Conv2D(32, kernel, padding="same"),
             ReLU(),
-            MaxPool2D(2),
+            *_pool(shape),
             Flatten(),
-            Dense(classes),
+            Dense(outputs),
         ]
     )
 
 
-def _mnist(classes: int) -> Sequential:
+def _mnist(shape: Shape, outputs: int) -> Sequential:
     return Sequential(
         [
             Conv2D(32, 3),
@@ -59,12 +75,12 @@ def _mnist(classes: int) -> Sequential:
             Flatten(),
             Dense(128),
             ReLU(),
-            Dense(classes),
+            Dense(outputs),
         ]
     )
 
 
-def _lenet5(classes: int) -> Sequential:
+def _lenet5(shape: Shape, outputs: int) -> Sequential:
     # LeCun et al. 1998 with ReLU and max pooling, as it is used today; 28 × 28 images padded to 32 × 32.
     return Sequential(
         [
@@ -79,7 +95,7 @@ def _lenet5(classes: int) -> Sequential:
             ReLU(),
             Dense(84),
             ReLU(),
-            Dense(classes),
+            Dense(outputs),
         ]
     )
 
