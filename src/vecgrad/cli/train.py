@@ -43,7 +43,7 @@ class _Rate(click.FloatRange):
 @click.argument("source", default="digits")
 @click.option("--data", "folder", metavar="DIR", help="The folder with MNIST's four IDX files.")
 @click.option(
-    "--model", "model", metavar="NAME", help="digits, mnist or lenet5. Default: what fits the images."
+    "--model", "model", metavar="NAME", help="digits, mnist, cifar or lenet5. Default: what fits the images."
 )
 @click.option("--epochs", type=click.IntRange(1), help="Default: the model's.")
 @click.option("--batch-size", type=click.IntRange(1, 1 << 20), help="Default: the model's.")

@@ -93,9 +93,7 @@ def open(
         train_images=images,
         train_labels=labels,
         class_names=found.class_names or tuple(map(str, range(count))),
-        preparation=Preparation.of(
-            images, scale=white or found.white, normalise=normalise, invert=invert
-        ),
+        preparation=Preparation.of(images, scale=white or found.white, normalise=normalise, invert=invert),
         **{
             f"{part}_{kind}": array
             for part, arrays in parts.items()

@@ -139,13 +139,13 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         images, weights = (images, weights) if counted.all() else (images[counted], weights[counted])
         self.preparation_ = Preparation.of(images, weights=weights)
         params = self.get_params(deep=False)
-        recipe = Recipe.of(params, self.image_shape_, self._outputs())
+        recipe = Recipe.of(params, self.image_shape_, self._outputs(), len(images), self._loss)
         self._accept(recipe.model)
         seed = int(check_random_state(self.random_state).randint(MASK, dtype=np.uint64))
         dtype = computing_dtype(images, self.dtype)
         self._program = recipe.program(self.image_shape_, self._loss, seed, dtype, self.threads)
         self._program.data = {"preparation": self.preparation_.to_json(), **self._described()}
-        self._schedule = recipe.schedule
+        self._schedule, self._epochs = recipe.schedule, recipe.epochs
         self.n_iter_ = 0
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = None
@@ -186,7 +186,7 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
     def _train(
         self, images: Array, y: Array, weights: Array, held_out: tuple[Array, Array, Array] | None
     ) -> None:
-        epochs = int(self.max_iter)
+        epochs = self._epochs if self.max_iter == "auto" else int(self.max_iter)
         patience = Patience(float(self.tol), int(self.n_iter_no_change))
         best = None
         # Callbacks get X and y in a form that ``predict`` and ``score`` take.
@@ -251,7 +251,8 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
             run(self.preparation_.arrays(images[start : start + _CHUNK], dtype=self.program_.dtype))
             for start in range(0, len(images), _CHUNK)
         ]
-        return np.concatenate(parts), np.float32 if images.dtype == np.float32 else np.float64
+        single = rows.dtype in (np.float16, np.float32)
+        return np.concatenate(parts), np.float32 if single else np.float64
 
 
 def _counted(images: Array, y: Array, weights: Array) -> tuple[Array, Array, Array]:

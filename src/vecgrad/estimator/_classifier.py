@@ -32,7 +32,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             Its fields are nested parameters: ``optimizer__learning_rate``.
         schedule: how the learning rate moves over ``max_iter`` epochs: "constant", "steps", "cosine" or a
             ``vecgrad.train.Schedule``; "auto" is the built-in's.
-        max_iter: epochs, at most.
+        max_iter: epochs, at most. "auto": the built-in's number, for few images so many more that about 1,000 steps are
+            made, but not more than 200 epochs.
         batch_size: images a training step; "auto" is the built-in's.
         image_shape: (height, width) or (height, width, channels) of the image that a row of X is, channels first where
             ``data_format`` says so. None: a square of one or three channels if the features make one up, else one row.
@@ -73,7 +74,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         *,
         optimizer: Any = None,
         schedule: Any = "auto",
-        max_iter: int = 30,
+        max_iter: Any = "auto",
         batch_size: Any = "auto",
         image_shape: Any = None,
         data_format: str = "channels_last",

@@ -69,7 +69,7 @@ def row_shape(features: int, image_shape: Any, data_format: str) -> Shape3:
 def as_images(rows: Array, shape: Shape3, planes: bool) -> Array:
     """Rows (n, features) as images (n, H, W, C). planes: a row holds its channels one after the other."""
     if rows.dtype == np.bool_:
-        rows = rows.astype(np.uint8)
+        rows = rows.astype(np.float32)
     elif rows.dtype.kind == "f" and rows.dtype.itemsize not in (4, 8):
         rows = rows.astype(np.float32 if rows.dtype.itemsize < 4 else np.float64)
     height, width, channels = shape

@@ -50,7 +50,7 @@ RULES: dict[str, Rule] = {
         "a str among {'auto', 'constant', 'steps', 'cosine'}, None or a vecgrad.train.Schedule",
         lambda v: v is None or isinstance(v, Schedule) or v in ("auto", "constant", "steps", "cosine"),
     ),
-    "max_iter": ("an int in the range [1, inf)", _integer),
+    "max_iter": ("the str 'auto' or an int in the range [1, inf)", lambda v: _integer(v) or v == "auto"),
     "batch_size": ("the str 'auto' or an int in the range [1, inf)", lambda v: v == "auto" or _integer(v)),
     "image_shape": ("None or a tuple of 2 or 3 ints in the range [1, inf)", _image_shape),
     "data_format": (

@@ -52,7 +52,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         *,
         optimizer: Any = None,
         schedule: Any = "auto",
-        max_iter: int = 30,
+        max_iter: Any = "auto",
         batch_size: Any = "auto",
         image_shape: Any = None,
         data_format: str = "channels_last",

@@ -35,33 +35,55 @@ class BuiltIn:
 
 
 def fitting(input_shape: tuple[int, int, int]) -> BuiltIn:
-    """The built-in model for images (H, W, C): "digits" up to 16 pixels high or wide, "mnist" above.
+    """The built-in model for images (H, W, C), by their shorter side and their channels.
 
-    >>> fitting((28, 28, 1)).name
-    'mnist'
+    Up to 16 pixels "digits"; above that "mnist" for one channel up to 32 pixels, and "cifar" for all others.
+
+    >>> [fitting(shape).name for shape in ((8, 8, 1), (28, 28, 1), (32, 32, 3), (1, 20, 1))]
+    ['digits', 'mnist', 'cifar', 'digits']
     """
-    return MODELS["digits" if min(input_shape[:2]) <= 16 else "mnist"]
+    height, width, channels = input_shape
+    if min(height, width) <= 16:
+        return MODELS["digits"]
+    return MODELS["mnist" if channels == 1 and max(height, width) <= 32 else "cifar"]
 
 
-def _pool(shape: Shape) -> list[Layer]:
-    """Halves each side that has two pixels."""
-    size = (min(2, shape[0]), min(2, shape[1]))
-    return [] if size == (1, 1) else [MaxPool2D(size)]
+class _Stack:
+    """Layers one after the other, with the size of the maps that they have come to."""
+
+    def __init__(self, input_shape: Shape) -> None:
+        self.layers: list[Layer] = []
+        self.height, self.width, _ = input_shape
+
+    def conv(self, filters: int) -> None:
+        """A 3×3 kernel at stride 1, its output as large as its input; 1 along a side of one pixel, where the other
+        taps would meet nothing but padding."""
+        kernel = (min(3, 2 * self.height - 1), min(3, 2 * self.width - 1))
+        self.layers += [Conv2D(filters, kernel, padding="same"), ReLU()]
+
+    def pool(self) -> None:
+        """Halves each side that has two pixels."""
+        size = (min(2, self.height), min(2, self.width))
+        if size != (1, 1):
+            self.layers.append(MaxPool2D(size))
+        self.height, self.width = self.height // size[0], self.width // size[1]
+
+    def dense(self, *units: int) -> Sequential:
+        """The network: these layers, the flattened maps, and layers of ``units`` with ReLU between them."""
+        layers = [*self.layers, Flatten(), Dense(units[0])]
+        for count in units[1:]:
+            layers += [ReLU(), Dense(count)]
+        return Sequential(layers)
 
 
 def _digits(shape: Shape, outputs: int) -> Sequential:
-    kernel = (min(3, 2 * shape[0] - 1), min(3, 2 * shape[1] - 1))
-    return Sequential(
-        [
-            Conv2D(16, kernel, padding="same"),
-            ReLU(),
-            Conv2D(32, kernel, padding="same"),
-            ReLU(),
-            *_pool(shape),
-            Flatten(),
-            Dense(outputs),
-        ]
-    )
+    stack = _Stack(shape)
+    stack.conv(32)
+    stack.conv(32)
+    stack.pool()
+    stack.conv(64)
+    stack.pool()
+    return stack.dense(64, outputs)
 
 
 def _mnist(shape: Shape, outputs: int) -> Sequential:
@@ -78,6 +100,18 @@ def _mnist(shape: Shape, outputs: int) -> Sequential:
             Dense(outputs),
         ]
     )
+
+
+def _cifar(shape: Shape, outputs: int) -> Sequential:
+    stack = _Stack(shape)
+    for filters in (32, 64, 128):
+        stack.conv(filters)
+        stack.pool()
+    # Larger images: halved until the last maps are as small as those of 32 × 32 pixels.
+    while max(stack.height, stack.width) >= 8:
+        stack.conv(128)
+        stack.pool()
+    return stack.dense(outputs)
 
 
 def _lenet5(shape: Shape, outputs: int) -> Sequential:
@@ -104,12 +138,16 @@ MODELS: dict[str, BuiltIn] = {
     built.name: built
     for built in (
         BuiltIn(
-            "digits", "convolutions of 16 and 32, pooling, for 8×8 images", _digits, (8, 8, 1), 10,
-            SGD(learning_rate=0.02, momentum=0.9), epochs=12, batch_size=32, schedule=Cosine(),
+            "digits", "convolutions of 32, 32 and 64, pooling, 64 units, for 8×8 images", _digits, (8, 8, 1), 10,
+            SGD(learning_rate=0.02, momentum=0.9, weight_decay=5e-4), epochs=20, batch_size=32, schedule=_WARM,
         ),
         BuiltIn(
             "mnist", "convolutions of 32 and 64, pooling, 128 units, for 28×28 images", _mnist, (28, 28, 1), 10,
             SGD(learning_rate=0.05, momentum=0.9, weight_decay=5e-4), epochs=5, batch_size=64, schedule=_WARM,
+        ),
+        BuiltIn(
+            "cifar", "convolutions of 32, 64 and 128, each with pooling, for 32×32 images", _cifar, (32, 32, 3), 10,
+            SGD(learning_rate=0.02, momentum=0.9, weight_decay=5e-3), epochs=30, batch_size=64, schedule=_WARM,
         ),
         BuiltIn(
             "lenet5", "LeNet-5 with ReLU and max pooling, for 28×28 images", _lenet5, (28, 28, 1), 10,
