@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from vecgrad.estimator import CNNClassifier, CNNRegressor
     from vecgrad.layers import Sequential
     from vecgrad.layers.summary import summary
     from vecgrad.program import Program, compile, load
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # The public face: name → module. Loaded on first use, so that importing the package stays cheap.
 _FACE = {
     "Adam": "vecgrad.updates",
+    "CNNClassifier": "vecgrad.estimator",
+    "CNNRegressor": "vecgrad.estimator",
     "Program": "vecgrad.program",
     "SGD": "vecgrad.updates",
     "Sequential": "vecgrad.layers",
@@ -40,6 +43,8 @@ _ROOMS = ("check", "data", "layers", "losses", "reference", "runs", "train", "up
 __all__ = [
     "SGD",
     "Adam",
+    "CNNClassifier",
+    "CNNRegressor",
     "Program",
     "Sequential",
     "__version__",

@@ -175,7 +175,7 @@ def test_explain_shows_the_plan_and_its_code(tiny_run: Path) -> None:
     assert code.code == 0, code.err
     assert "define" in code.json["ir"]["0:conv"]
     assert code.json["asm"].keys() == {"0:conv"}
-    assert invoke("explain", "digits", "--ir", "--kernel", "9:conv").code == 1
+    assert invoke("explain", "digits", "--ir", "--kernel", "99:conv").code == 1
     assert invoke("explain", "digits", "--kernel", "0:conv").code == 2
 
 

@@ -38,7 +38,7 @@ def explain(
 
     Each row names the kernel, its tile, what it is fused with, arithmetic, bytes, the predicted time and where
     its result lies; below stand the kernels that were refused, with the reasons. MODEL is a built-in model
-    (digits, mnist, lenet5) or a run folder.
+    (digits, mnist, cifar, lenet5) or a run folder.
 
     \b
     Examples:

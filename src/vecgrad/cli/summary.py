@@ -13,7 +13,7 @@ from vecgrad.cli._command import Command, json_option, say_json
 def summary(model: str, as_json: bool) -> None:
     """Show a network layer by layer: shapes, parameters, arithmetic, receptive field, memory.
 
-    MODEL is a built-in model (digits, mnist, lenet5) or a run folder. Arithmetic and memory are those of one
+    MODEL is a built-in model (digits, mnist, cifar, lenet5) or a run folder. Arithmetic and memory are those of one
     image; "sees" is the part of the image that an entry can depend on.
 
     \b

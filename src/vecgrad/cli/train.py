@@ -43,7 +43,7 @@ class _Rate(click.FloatRange):
 @click.argument("source", default="digits")
 @click.option("--data", "folder", metavar="DIR", help="The folder with MNIST's four IDX files.")
 @click.option(
-    "--model", "model", metavar="NAME", help="digits, mnist or lenet5. Default: what fits the images."
+    "--model", "model", metavar="NAME", help="digits, mnist, cifar or lenet5. Default: what fits the images."
 )
 @click.option("--epochs", type=click.IntRange(1), help="Default: the model's.")
 @click.option("--batch-size", type=click.IntRange(1, 1 << 20), help="Default: the model's.")
@@ -92,13 +92,14 @@ def train(
     from vecgrad.cli._models import built_in
     from vecgrad.cli._progress import Progress
     from vecgrad.cli._sources import open_source
+    from vecgrad.train.models import fitting
 
     dataset, noted = open_source(source, folder)
     names = _new_names(f"{dataset.name.removesuffix('.npz')}-{seed}") if out is None else iter((Path(out),))
     place = next(names)
     runs.check_place(place)  # before the work, not after it
-    chosen = built_in(model) if model is not None else _fitting(dataset.input_shape)
-    network = chosen.build(dataset.classes)
+    chosen = built_in(model) if model is not None else fitting(dataset.input_shape)
+    network = chosen.build(dataset.input_shape, dataset.classes)
     program = vecgrad.compile(
         network,
         dataset.input_shape,
@@ -154,13 +155,6 @@ def train(
         say_json(found | {"model": chosen.name, "seed": seed, "run": str(full)})
     if history.interrupted:
         ctx.exit(INTERRUPTED)
-
-
-def _fitting(shape: tuple[int, int, int]) -> BuiltIn:
-    """The small network for images up to 16 pixels high or wide, else the larger one."""
-    from vecgrad.train import MODELS
-
-    return MODELS["digits" if min(shape[:2]) <= 16 else "mnist"]
 
 
 def _optimizer(chosen: BuiltIn, name: str, learning_rate: float | None) -> Update:

@@ -93,9 +93,7 @@ def open(
         train_images=images,
         train_labels=labels,
         class_names=found.class_names or tuple(map(str, range(count))),
-        preparation=Preparation.of(
-            images, scale=white or found.white or _white(images), normalise=normalise, invert=invert
-        ),
+        preparation=Preparation.of(images, scale=white or found.white, normalise=normalise, invert=invert),
         **{
             f"{part}_{kind}": array
             for part, arrays in parts.items()
@@ -149,13 +147,3 @@ def _check_classes(found: Source, labels: Labels, count: int, *, explicit: bool)
             f"{found.name}: labels reach {count - 1}, but no training image has the label {missing[0]}; "
             f"number the classes 0 … K - 1, or pass classes={count} if that is meant"
         )
-
-
-def _white(images: Images) -> float:
-    """The number that means white in arrays that came without a word about it."""
-    if images.dtype in (np.uint8, np.uint16):
-        return float(np.iinfo(images.dtype).max)
-    largest = float(images.max())
-    if images.dtype.kind == "f" and largest <= 1.0:
-        return 1.0
-    return largest if largest > 0 else 1.0

@@ -94,17 +94,20 @@ class Preparation:
         cls,
         images: Images,
         *,
-        scale: float,
+        scale: float | None = None,
         normalise: bool = True,
         invert: Literal["auto"] | bool = "auto",
+        weights: NDArray[np.float64] | None = None,
     ) -> Preparation:
         """The preparation that training images (n, h, w, c) ask for: their size, mean, std and background.
 
-        Means and standard deviations are those of all pixels of a channel (a constant channel gets the
-        standard deviation 1); ``normalise=False`` leaves them 0 and 1.
+        scale: the number that means white; None: 255 for uint8, 65535 for uint16, 1 for floats that do not exceed 1,
+        else the largest number. Means and standard deviations are those of all pixels of a channel (a constant channel
+        gets the standard deviation 1), an image counted ``weights`` (n,) times; ``normalise=False`` leaves them 0 and 1.
         """
         _, height, width, channels = images.shape
-        mean, std = _statistics(images, scale) if normalise else ((), ())
+        scale = scale or _white(images)
+        mean, std = _statistics(images, scale, weights) if normalise else ((), ())
         return cls(
             size=(height, width),
             channels=channels,
@@ -121,20 +124,20 @@ class Preparation:
         """(H, W, C) of one prepared image: the network's input shape."""
         return (*self.size, self.channels)
 
-    def arrays(self, X: object, *, what: str = "X") -> NDArray[np.float32]:
-        """Images as the reader holds them, (n, H, W[, C]), prepared: float32 (n, H, W, C), contiguous.
+    def arrays(self, X: object, *, what: str = "X", dtype: str = "float32") -> NDArray[Any]:
+        """Images as the reader holds them, (n, H, W[, C]), prepared: (n, H, W, C) of ``dtype``, contiguous.
 
         Nothing is resized or inverted here. Raises DataError where ``X`` fails the checks of
         ``check_images`` or has another size or number of channels than the training images.
         """
         images = check_images(X, what=what, shape=self.shape)
-        prepared: NDArray[np.float32] = np.array(images, dtype=np.float32, order="C")
+        prepared: NDArray[Any] = np.array(images, dtype=dtype, order="C")
         factor = 1.0 / (self.scale * np.asarray(self.std))
         offset = -np.asarray(self.mean) / np.asarray(self.std)
         # A row of pixels at a time: an inner loop as long as the channels alone would crawl.
         rows = prepared.reshape(-1, self.size[1] * self.channels)
-        rows *= np.tile(factor, self.size[1]).astype(np.float32)
-        rows += np.tile(offset, self.size[1]).astype(np.float32)
+        rows *= np.tile(factor, self.size[1]).astype(dtype)
+        rows += np.tile(offset, self.size[1]).astype(dtype)
         return prepared
 
     def inverts(self, brightness: NDArray[Any]) -> bool:
@@ -179,19 +182,33 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _statistics(images: Images, scale: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    channels = images.shape[-1]
+def _statistics(
+    images: Images, scale: float, weights: NDArray[np.float64] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    n, height, width, channels = images.shape
     total, squares = np.zeros(channels), np.zeros(channels)
-    for start in range(0, len(images), _CHUNK):
-        pixels = images[start : start + _CHUNK].reshape(-1, channels) / scale
-        total += pixels.sum(axis=0, dtype=np.float64)
-        squares += np.square(pixels, dtype=np.float64).sum(axis=0)
-    count = images.size // channels
+    each = np.ones(n) if weights is None else weights
+    for start in range(0, n, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        pixels = images[part].reshape(-1, height * width, channels) / scale
+        total += each[part] @ pixels.sum(axis=1, dtype=np.float64)
+        squares += each[part] @ np.square(pixels, dtype=np.float64).sum(axis=1)
+    count = each.sum() * height * width
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
     # What rounding leaves of a constant channel must not be blown up to variance 1.
     std = np.where(std > 1e-6 * np.maximum(1.0, np.abs(mean)), std, 1.0)
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _white(images: Images) -> float:
+    """The number that means white in arrays that came without a word about it."""
+    if images.dtype in (np.uint8, np.uint16):
+        return float(np.iinfo(images.dtype).max)
+    largest = float(images.max())
+    if images.dtype.kind == "f" and largest <= 1.0:
+        return 1.0
+    return largest if largest > 0 else 1.0
 
 
 def _holds_whole_numbers(images: Images) -> bool:

@@ -13,9 +13,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Backend(Protocol):
-    """Owns the flat arrays. ``weights`` may be written, then ``changed`` must be called; ``state`` likewise."""
+    """Owns the flat arrays. ``weights`` may be written, then ``changed`` must be called; ``state`` likewise.
+
+    ``threads``: the most that work for it, None where the process's number decides.
+    """
 
     name: str
+    threads: int | None
     weights: Array
     state: dict[str, Array]
 

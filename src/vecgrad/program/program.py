@@ -43,6 +43,13 @@ class Program:
 
     Arrays are batches of images (n, H, W, C), channels last; (n, H, W) stands for one channel. Results have
     the program's dtype.
+
+    A program can be copied and pickled: what is kept is what ``vecgrad.compile`` was told, the parameters, the optimizer's
+    state and ``data``; the copy compiles when it is first used, for the processor it then finds.
+
+    Attributes:
+        data: what is known of the images: a mapping with "class_names", "preparation" and more, or None. ``save``
+            writes it and ``vecgrad.load`` reads it.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class Program:
         self.dtype = dtype
         self.layout = layout
         self.steps = 0
+        self.data: Mapping[str, Any] | None = None
         self._backend = backend
         self._lock = threading.RLock()
         first = model
@@ -79,11 +87,22 @@ class Program:
         shape = "×".join(map(str, self.input_shape))
         return f"<Program: {self.model} on {shape}, batch {self.batch_size}, {self.dtype}, {self.backend}, {self.steps} steps>"
 
+    def __reduce__(self) -> tuple[Any, tuple[dict[str, Any]]]:
+        from vecgrad.program.saving import restored, told
+
+        with self._lock:
+            return restored, (told(self),)
+
     # --- parameters -----------------------------------------------------------------------------
     @property
     def backend(self) -> str:
         """ "native" or "reference"."""
         return self._backend.name
+
+    @property
+    def threads(self) -> int | None:
+        """At most so many threads work for it; None: as many as ``get_num_threads`` says when it is called."""
+        return self._backend.threads
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -207,7 +226,8 @@ class Program:
         """Write a run folder from which ``vecgrad.load`` makes this program again; returns its full path.
 
         history: what ``vecgrad.fit`` returned. data: the Dataset trained on, or a mapping with "class_names",
-        "preparation" and more, so that the run can prepare images and name classes. metrics: numbers to keep.
+        "preparation" and more, so that the run can prepare images and name classes (None: the attribute ``data``).
+        metrics: numbers to keep.
         A run that is there already is replaced once the new one is complete. Raises RunError for a folder
         that holds something else, and for what cannot be saved.
         """

@@ -23,8 +23,10 @@ class ReferenceBackend:
     name = "reference"
 
     def __init__(
-        self, model: Layer, loss: Loss | None, update: Update | None, layout: FlatLayout, dtype: Any
-    ) -> None:
+        self, model: Layer, loss: Loss | None, update: Update | None, layout: FlatLayout, dtype: Any,
+        threads: int | None = None,
+    ) -> None:  # fmt: skip
+        self.threads = threads  # NumPy has its own
         self._model, self._loss, self._update, self._layout = model, loss, update, layout
         self._dtype = np.dtype(dtype)
         self.weights: Array = np.zeros(layout.entries, dtype)

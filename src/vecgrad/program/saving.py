@@ -40,7 +40,7 @@ def save(
         steps=program.steps,
         parameters=program.parameters,
         state=program.state,
-        data=_described(data) if isinstance(data, Dataset) else data,
+        data=_described(data) if isinstance(data, Dataset) else program.data if data is None else data,
         training=told.get("settings"),
         history=told.get("epochs", ()),
         metrics=metrics or {},
@@ -78,6 +78,36 @@ def load(
         parameters=found.parameters,
     )
     program.load_state(found.state, found.steps)
+    program.data = found.data
+    return program
+
+
+def told(program: Program) -> dict[str, Any]:
+    """All that a copy of the program needs, as plain objects and arrays; the program must stand still."""
+    return {
+        "compile": {
+            "model": program.model,
+            "input_shape": program.input_shape,
+            "loss": program.loss,
+            "optimizer": program.optimizer,
+            "batch_size": program.batch_size,
+            "threads": program.threads,
+            "seed": program.seed,
+            "dtype": program.dtype,
+            "backend": program.backend,
+            "parameters": program.parameters,
+        },
+        "state": program.state,
+        "steps": program.steps,
+        "data": program.data,
+    }
+
+
+def restored(what: Mapping[str, Any]) -> Program:
+    """The program that ``told`` described."""
+    program = compile(**what["compile"])
+    program.load_state(what["state"], what["steps"])
+    program.data = what["data"]
     return program
 
 

@@ -49,6 +49,9 @@ class Pool:
         self._address = self._memory.address
         self._run = self._core.run
         self._starting = threading.Lock()
+        # The Python threads inside ``run``, by number. Kept without a lock, and one that an interrupt leaves
+        # in here is put right by that thread's next call.
+        self._inside: set[int] = set()
         self._threads: list[threading.Thread] = []
         self._workers = 0  # numbers given out; at most this many threads exist
         self._closed = False
@@ -61,15 +64,21 @@ class Pool:
     def run(self, job: int, threads: int) -> int:
         """Run the job record at address ``job`` on the caller and up to ``threads`` - 1 workers.
 
-        Returns how many workers were invited: fewer than asked for when the job has fewer chunks, none
-        when another caller's job occupies the pool. The result is the same bits either way. The job's
-        counters are reset first; when this returns no thread touches the job any more.
+        Returns how many workers were invited: fewer than asked for when the job has fewer chunks or when
+        other callers are at work, who count as workers; none when another caller's job occupies the pool.
+        The result is the same bits either way. The job's counters are reset first; when this returns no
+        thread touches the job any more.
         """
-        wanted = threads - 1
-        if wanted > self._workers:
-            wanted = min(wanted, MAX_WORKERS)  # there is no memory to talk to more
-            self._start(wanted)
-        return self._run(self._address, wanted, job)
+        me = threading.get_ident()
+        self._inside.add(me)
+        try:
+            wanted = max(threads - len(self._inside), 0)
+            if wanted > self._workers:
+                wanted = min(wanted, MAX_WORKERS)  # there is no memory to talk to more
+                self._start(wanted)
+            return self._run(self._address, wanted, job)
+        finally:
+            self._inside.discard(me)
 
     def close(self) -> None:
         """Dismiss the workers. Later jobs run on their callers alone."""

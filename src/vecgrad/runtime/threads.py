@@ -16,15 +16,16 @@ _chosen: list[int] = []  # empty: nobody has said
 
 
 def get_num_threads() -> int:
-    """What :func:`set_num_threads` said, else VECGRAD_NUM_THREADS, else :func:`processors`.
+    """What :func:`set_num_threads` said, else VECGRAD_NUM_THREADS, else :func:`processors`, at most OMP_NUM_THREADS.
 
-    Raises ArgumentError if the variable is not a whole number from 1 to 256.
+    OMP_NUM_THREADS is how joblib and batch systems tell every library in a process what its share of the
+    machine is. Raises ArgumentError if VECGRAD_NUM_THREADS is not a whole number from 1 to 256.
     """
     if _chosen:
         return _chosen[0]
     text = os.environ.get(_VARIABLE, "").strip()
     if not text:
-        return min(processors(), MAX_THREADS)
+        return min(processors(), _share(), MAX_THREADS)
     return _checked(int(text) if text.isdecimal() else text, _VARIABLE)
 
 
@@ -39,6 +40,12 @@ def set_num_threads(threads: int | None) -> None:
     >>> set_num_threads(None)
     """
     _chosen[:] = [] if threads is None else [_checked(threads, "the number of threads")]
+
+
+def _share() -> int:
+    """What OMP_NUM_THREADS leaves to this process; a list is for nested regions, and its first number counts."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) else MAX_THREADS
 
 
 def _checked(threads: Any, what: str) -> int:

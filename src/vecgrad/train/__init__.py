@@ -5,7 +5,7 @@ from vecgrad.train._fit import fit
 from vecgrad.train._history import Epoch, History
 from vecgrad.train._loop import events
 from vecgrad.train._report import ClassReport, Report, report
-from vecgrad.train.models import MODELS, BuiltIn
+from vecgrad.train.models import MODELS, BuiltIn, fitting
 from vecgrad.train.schedules import Constant, Cosine, Schedule, Steps
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "Steps",
     "events",
     "fit",
+    "fitting",
     "report",
 ]

@@ -35,12 +35,16 @@ def events(
     sample_weight: Any = None,
     shuffle: bool = True,
     schedule: str | Schedule | None = None,
+    training_accuracy: bool = True,
 ) -> Iterator[Event]:
     """Trains ``program`` while the events are taken; arguments as in ``fit``. All are checked before this returns.
 
+    training_accuracy: measure the accuracy on a sample of the training images after each epoch; False saves its time.
     Whoever stops taking events stops the training, between two steps.
     """
-    return Loop.of(program, X, y, epochs, validation_data, sample_weight, shuffle, schedule).run()
+    return Loop.of(
+        program, X, y, epochs, validation_data, sample_weight, shuffle, schedule, training_accuracy
+    ).run()
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Loop:
     first_epoch: int
     shuffle: bool
     schedule: Schedule
+    training_accuracy: bool = True
 
     @staticmethod
     def of(
@@ -67,6 +72,7 @@ class Loop:
         sample_weight: Any,
         shuffle: bool,
         schedule: str | Schedule | None,
+        training_accuracy: bool = True,
     ) -> Loop:
         """Raises ArgumentError, ShapeError or DataError for whatever could not be trained on."""
         if program.loss is None or program.optimizer is None:
@@ -87,6 +93,7 @@ class Loop:
             first,
             bool(shuffle),
             by_name(schedule),
+            training_accuracy,
         )
 
     @property
@@ -150,7 +157,8 @@ class Loop:
     def _measured(self, label: int, loss: float, rate: float, started: float, speed: float) -> Epoch:
         n = len(self.images)
         accuracy = None
-        if self.program.loss is not None and self.program.loss.targets == "classes":
+        assert self.program.loss is not None
+        if self.training_accuracy and self.program.loss.targets == "classes":
             sample = slice(None, None, -(-n // _SAMPLE))
             accuracy = self.program.evaluate(self.images[sample], self.labels[sample]).accuracy
         found = None if self.validation is None else self.program.evaluate(*self.validation)

@@ -1,0 +1,263 @@
+"""What both estimators do: X and y checked, images prepared, the network trained until it is time to stop."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from vecgrad.data import Preparation
+from vecgrad.estimator._callbacks import CallbackSupportMixin, Fitting
+from vecgrad.estimator._images import as_images, as_rows, computing_dtype, row_shape
+from vecgrad.estimator._network import Recipe
+from vecgrad.estimator._parameters import NestedParameters, check
+from vecgrad.estimator._stopping import Patience
+from vecgrad.layers import Layer
+from vecgrad.program import Program
+from vecgrad.spec.random import MASK
+from vecgrad.train import Epoch, EpochEnd, EpochStart, History, events
+
+Array = NDArray[Any]
+
+# Images that are prepared and predicted together: bounds the memory of a prediction over a memory map.
+_CHUNK = 4096
+
+
+class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
+    """The shell around a program. A subclass says what targets and outputs mean."""
+
+    _loss: str
+    _program: Program  # the one that is trained; what users see as program_ may be made from it
+
+    # --- what a subclass states -------------------------------------------------------------------
+    def _checked_y(self, y: Any) -> Array:
+        """y as scikit-learn's checks leave it."""
+        raise NotImplementedError
+
+    def _learn_targets(self, y: Array, weights: Array, classes: Any) -> None:
+        """Remember what y is (its classes, its scale) from the first y that is trained on."""
+        raise NotImplementedError
+
+    def _targets(self, y: Array) -> Array:
+        """y as the network is trained on it. ValueError where it does not fit what was learned."""
+        raise NotImplementedError
+
+    def _outputs(self) -> int:
+        """How many numbers the network gives for an image."""
+        raise NotImplementedError
+
+    def _accept(self, model: Layer) -> None:
+        """ValueError for a network that cannot be used, before it is trained."""
+
+    def _described(self) -> dict[str, Any]:
+        """What a run should know beside the preparation."""
+        return {}
+
+    def _finish(self) -> Program:
+        """``program_``, made from the trained program."""
+        return self._program
+
+    # --- training ---------------------------------------------------------------------------------
+    def _fit(self, X: Any, y: Any, sample_weight: Any, weighted: Any = None) -> None:
+        """Trains on X and y; ``weighted(y, w)`` gives the weights after those of classes."""
+        check(self)
+        again = bool(self.warm_start) and hasattr(self, "program_")
+        images, y, weights = self._checked(X, y, sample_weight, reset=not again)
+        self._begin(images, y, weights, again, classes=None)
+        weights = weights if weighted is None else weighted(y, weights)
+        images, y, weights = _counted(images, y, weights)
+        held_out = None
+        if self.early_stopping:
+            images, y, weights, held_out = self._split(images, y, weights)
+        self._train(images, y, weights, held_out)
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> None:
+        """One epoch over X and y, at the optimizer's learning rate."""
+        check(self)
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True: it sees no validation data.")
+        again = hasattr(self, "program_")
+        images, y, weights = self._checked(X, y, sample_weight, reset=not again)
+        self._begin(images, y, weights, again, classes)
+        images, y, weights = _counted(images, y, weights)
+        for event in self._events(images, self._targets(y), weights, 1, None):
+            if isinstance(event, EpochEnd):
+                self._note(event.record)
+        self.program_ = self._finish()
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple[Array, Array, Array]:
+        """Images (n, H, W, C) as they came, y, and weights (n,) float64. ``image_shape_`` is learned with reset."""
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        rows, shape = as_rows(X, self.data_format)
+        self._same_shape(shape, reset)
+        rows = validate_data(self, rows, reset=reset, dtype="numeric")
+        y = self._checked_y(y)
+        if len(y) != len(rows):
+            raise ValueError(
+                f"Found input variables with inconsistent numbers of samples: {[len(rows), len(y)]}"
+            )
+        weights = check_sample_weight(sample_weight, rows, dtype=np.float64)
+        if (weights < 0).any():
+            raise ValueError("Negative values in data passed to `sample_weight`.")
+        if not weights.any():
+            raise ValueError("sample_weight is zero for every sample: nothing would count.")
+        if reset:
+            asked, order = self.image_shape, self.data_format
+            if shape is not None and asked is not None and row_shape(rows.shape[1], asked, order) != shape:
+                raise ValueError(
+                    f"X holds images of (height, width, channels) = {shape}, but image_shape={asked}"
+                )
+            self.image_shape_ = shape or row_shape(rows.shape[1], asked, order)
+        return self._images(rows, shape), y, weights
+
+    def _same_shape(self, shape: Any, reset: bool) -> None:
+        if not reset and shape is not None and shape != self.image_shape_:
+            raise ValueError(
+                f"X holds images of (height, width, channels) = {shape}, but {type(self).__name__} "
+                f"is expecting {self.image_shape_}."
+            )
+
+    def _images(self, rows: Array, shape: Any) -> Array:
+        planes = shape is None and self.data_format == "channels_first"
+        return as_images(rows, self.image_shape_, planes)
+
+    def _begin(self, images: Array, y: Array, weights: Array, again: bool, classes: Any) -> None:
+        """The preparation, the targets and the network, unless the training goes on where the last one ended."""
+        if again:
+            return
+        self.__dict__.pop("program_", None)  # until the new one is trained there is none
+        self._learn_targets(y, weights, classes)
+        counted = weights > 0
+        images, weights = (images, weights) if counted.all() else (images[counted], weights[counted])
+        self.preparation_ = Preparation.of(images, weights=weights)
+        params = self.get_params(deep=False)
+        recipe = Recipe.of(params, self.image_shape_, self._outputs(), len(images), self._loss)
+        self._accept(recipe.model)
+        seed = int(check_random_state(self.random_state).randint(MASK, dtype=np.uint64))
+        dtype = computing_dtype(images, self.dtype)
+        self._program = recipe.program(self.image_shape_, self._loss, seed, dtype, self.threads)
+        self._program.data = {"preparation": self.preparation_.to_json(), **self._described()}
+        self._schedule, self._epochs = recipe.schedule, recipe.epochs
+        self.n_iter_ = 0
+        self.loss_curve_: list[float] = []
+        self.validation_scores_: list[float] | None = None
+        self.best_validation_score_: float | None = None
+        self.history_ = History(())
+
+    def _split(
+        self, images: Array, y: Array, weights: Array
+    ) -> tuple[Array, Array, Array, tuple[Array, Array, Array]]:
+        """(images, y, weights, the prepared images, targets and weights that are held out)."""
+        parts = train_test_split(
+            images,
+            y,
+            weights,
+            test_size=self.validation_fraction,
+            random_state=self._program.seed & 0x7FFFFFFF,
+            stratify=y if self._loss == "cross_entropy" else None,
+        )
+        return parts[0], parts[2], parts[4], (self._prepared(parts[1]), self._targets(parts[3]), parts[5])
+
+    def _prepared(self, images: Array) -> Array:
+        return self.preparation_.arrays(images, dtype=self._program.dtype)
+
+    def _events(self, images: Array, targets: Array, weights: Array, epochs: int, schedule: Any) -> Any:
+        same = bool((weights == weights[0]).all())
+        return events(
+            self._program,
+            self._prepared(images),
+            targets,
+            epochs,
+            # Of weights only the ratios count, and so they stay far from the largest and the smallest number.
+            sample_weight=None if same else weights / weights.mean(),
+            shuffle=True,
+            schedule=schedule,
+            training_accuracy=bool(self.verbose),
+        )
+
+    def _train(
+        self, images: Array, y: Array, weights: Array, held_out: tuple[Array, Array, Array] | None
+    ) -> None:
+        epochs = self._epochs if self.max_iter == "auto" else int(self.max_iter)
+        patience = Patience(float(self.tol), int(self.n_iter_no_change))
+        best = None
+        # Callbacks get X and y in a form that ``predict`` and ``score`` take.
+        shown = np.moveaxis(images, -1, 1) if self.data_format == "channels_first" else images
+        fitting = Fitting(self, epochs, shown, y, weights, self._fitted)
+        targets = self._targets(y)
+        with fitting.task():
+            try:
+                for event in self._events(images, targets, weights, epochs, self._schedule):
+                    if isinstance(event, EpochStart):
+                        fitting.begin_epoch()
+                    elif isinstance(event, EpochEnd):
+                        self._note(event.record)
+                        score = -event.record.loss
+                        if held_out is not None:
+                            score = self._validated(*held_out)
+                            if score > patience.best:
+                                best = self._program.parameters, self._program.state, self._program.steps
+                        if fitting.end_epoch() | patience.lost(score):
+                            break
+            except KeyboardInterrupt:
+                warnings.warn("Training interrupted by user.", stacklevel=4)
+            if best is not None:
+                parameters, state, steps = best
+                self._program.load_parameters(parameters)
+                self._program.load_state(state, steps)
+                self.best_validation_score_ = patience.best
+            self.program_ = self._finish()
+
+    def _note(self, record: Epoch) -> None:
+        self.n_iter_ += 1
+        self.loss_curve_.append(record.loss)
+        self.loss_ = record.loss
+        self.best_loss_ = min(self.loss_curve_)
+        self.history_ = History((*self.history_.epochs, record))
+        if self.verbose:
+            print(record, flush=True)
+
+    def _validated(self, x: Array, targets: Array, weights: Array) -> float:
+        score = self._score_prepared(x, targets, weights)
+        self.validation_scores_ = [*(self.validation_scores_ or ()), score]
+        return score
+
+    def _score_prepared(self, x: Array, targets: Array, weights: Array) -> float:
+        """Of prepared images: the accuracy, or R², that ``score`` would give."""
+        raise NotImplementedError
+
+    def _fitted(self) -> dict[str, Any]:
+        """What a copy needs to predict as if training had stopped here."""
+        return {"program_": self._finish()}
+
+    # --- prediction -------------------------------------------------------------------------------
+    def _forward(self, X: Any, method: str) -> tuple[Array, Any]:
+        """(what ``program_.method`` gives for every image of X, the dtype that results should have)."""
+        check_is_fitted(self, "program_")
+        rows, shape = as_rows(X, self.data_format)
+        self._same_shape(shape, reset=False)
+        rows = validate_data(self, rows, reset=False, dtype="numeric")
+        images = self._images(rows, shape)
+        run = getattr(self.program_, method)
+        parts = [
+            run(self.preparation_.arrays(images[start : start + _CHUNK], dtype=self.program_.dtype))
+            for start in range(0, len(images), _CHUNK)
+        ]
+        single = rows.dtype in (np.float16, np.float32)
+        return np.concatenate(parts), np.float32 if single else np.float64
+
+
+def _counted(images: Array, y: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """Only the samples that count: one of weight zero is as if it were not there."""
+    kept = weights > 0
+    if kept.all():
+        return images, y, weights
+    return images[kept], y[kept], weights[kept]

@@ -1,0 +1,202 @@
+"""What ``fit`` and ``partial_fit`` learn, when they stop, and what they leave behind."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from tests.estimator.small import classifier, regressor
+
+import vecgrad as vg
+from vecgrad import CNNClassifier
+from vecgrad.estimator._stopping import Patience
+from vecgrad.layers import Dense, Flatten
+from vecgrad.runtime import native_available
+
+
+def weights_of(estimator: Any) -> Any:
+    return np.concatenate([each.ravel() for each in estimator.program_.parameters.values()])
+
+
+@pytest.mark.skipif(not native_available(), reason="five trainings take minutes in NumPy")
+def test_the_digits_with_no_word_said() -> None:
+    X, y = load_digits(return_X_y=True)
+    X, Xt, y, yt = train_test_split(X, y, test_size=0.25, random_state=0, stratify=y)
+    scores = [CNNClassifier(random_state=seed).fit(X, y).score(Xt, yt) for seed in range(5)]
+    assert np.mean(scores) >= 0.98
+
+
+def test_it_is_what_the_training_loop_does(stripes: Any) -> None:
+    """The shell adds nothing: the same program trained by ``vecgrad.fit`` has the same bits."""
+    X, y = stripes
+    fitted = CNNClassifier([Flatten(), Dense(3)], optimizer=vg.SGD(0.1), schedule="cosine", max_iter=3, batch_size=16,
+                           random_state=7).fit(X, y)  # fmt: skip
+    seed = fitted.program_.seed
+    twin = vg.compile(
+        [Flatten(), Dense(3)], (6, 5, 3), "cross_entropy", vg.SGD(0.1), batch_size=16, seed=seed
+    )
+    history = vg.fit(twin, fitted.preparation_.arrays(X), y, epochs=3, schedule="cosine")
+    assert all((array == twin.parameters[name]).all() for name, array in fitted.program_.parameters.items())
+    assert fitted.loss_curve_ == history.loss == fitted.history_.loss
+    assert fitted.n_iter_ == 3
+    assert fitted.loss_ == fitted.loss_curve_[-1]
+    assert fitted.best_loss_ == min(fitted.loss_curve_)
+
+
+def test_the_same_state_gives_the_same_bits_on_any_number_of_threads(stripes: Any) -> None:
+    X, y = stripes
+    one, two = (classifier(threads=threads).fit(X, y) for threads in (1, 2))
+    assert (weights_of(one) == weights_of(two)).all()
+    assert (weights_of(one) != weights_of(classifier(random_state=1).fit(X, y))).any()
+    generator = np.random.RandomState(3)
+    first = classifier(random_state=generator).fit(X, y)
+    assert (weights_of(first) != weights_of(classifier(random_state=generator).fit(X, y))).any()
+    assert (
+        weights_of(first) == weights_of(classifier(random_state=np.random.RandomState(3)).fit(X, y))
+    ).all()
+
+
+def test_early_stopping_keeps_the_best_epoch(stripes: Any) -> None:
+    X, y = stripes
+    fitted = classifier(early_stopping=True, validation_fraction=0.3, n_iter_no_change=4, max_iter=60).fit(
+        X, y
+    )
+    assert fitted.n_iter_ < 60
+    assert len(fitted.validation_scores_) == fitted.n_iter_ == len(fitted.loss_curve_)
+    assert fitted.best_validation_score_ == max(fitted.validation_scores_)
+    _, held_out = train_test_split(
+        np.arange(90), test_size=0.3, random_state=fitted.program_.seed & 0x7FFFFFFF, stratify=y
+    )
+    assert fitted.score(X[held_out], y[held_out]) == pytest.approx(fitted.best_validation_score_)
+
+
+def test_early_stopping_of_a_regressor_goes_by_r2(stripes: Any) -> None:
+    X, y = stripes
+    fitted = regressor(early_stopping=True, validation_fraction=0.3, max_iter=5).fit(X, 1000.0 * y)
+    _, held_out = train_test_split(
+        np.arange(90), test_size=0.3, random_state=fitted.program_.seed & 0x7FFFFFFF
+    )
+    score = fitted.score(X[held_out], 1000.0 * y[held_out])
+    assert score == pytest.approx(fitted.best_validation_score_, abs=1e-5)
+
+
+def test_without_validation_the_loss_decides(stripes: Any) -> None:
+    X, y = stripes
+    fitted = classifier(max_iter=300, n_iter_no_change=3, tol=0.01).fit(X, y)
+    assert fitted.n_iter_ < 300
+    assert fitted.validation_scores_ is None
+    curve = fitted.loss_curve_
+    assert all(curve[-k] > min(curve[:-k]) - 0.01 for k in (1, 2, 3))
+    assert curve[-4] <= min(curve[:-4]) - 0.01
+
+
+def test_patience_counts_epochs_in_a_row() -> None:
+    patience = Patience(tol=0.0, epochs=2)
+    assert [patience.lost(score) for score in (1.0, 0.5, 1.0, 0.9, 0.9)] == [False, False, False, False, True]
+    assert patience.best == 1.0
+
+
+def test_a_warm_start_goes_on(stripes: Any) -> None:
+    X, y = stripes
+    warm = classifier(warm_start=True, max_iter=2, schedule=None).fit(X, y)
+    program, before = warm.program_, weights_of(warm)
+    warm.fit(X, y)
+    assert warm.program_ is program
+    assert warm.n_iter_ == len(warm.loss_curve_) == 4
+    assert (weights_of(warm) != before).any()
+    assert (weights_of(warm) == weights_of(classifier(max_iter=4, schedule=None).fit(X, y))).all()
+    with pytest.raises(ValueError, match=r"classes that are not among those of the first fit: \[3\]"):
+        warm.fit(X, np.where(y == 1, 3, y))
+    with pytest.raises(ValueError, match="is expecting"):
+        warm.fit(X[:, :4], y)
+
+
+def test_partial_fit_is_one_epoch(stripes: Any) -> None:
+    X, y = stripes
+    whole = classifier(schedule=None, max_iter=2).fit(X, y)
+    parts = classifier(schedule=None, max_iter=99).partial_fit(X, y, classes=[0, 1, 2]).partial_fit(X, y)
+    assert (weights_of(whole) == weights_of(parts)).all()
+    assert parts.n_iter_ == 2
+    once = classifier().partial_fit(X[y < 2], y[y < 2], classes=np.array([0, 1, 2]))
+    assert once.predict_proba(X).shape == (90, 3)
+    with pytest.raises(ValueError, match="is not the same as on last call to partial_fit"):
+        once.partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        classifier().partial_fit(X, y)
+    with pytest.raises(ValueError, match="'balanced' is not supported for partial_fit"):
+        classifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="does not support early_stopping"):
+        regressor(early_stopping=True).partial_fit(X, y)
+
+
+def test_a_regressor_learns_in_parts_and_predicts_in_its_own_units(stripes: Any) -> None:
+    X, y = stripes
+    whole = regressor(schedule=None, max_iter=2).fit(X, 1e6 + 1e3 * y)
+    parts = regressor(schedule=None).partial_fit(X, 1e6 + 1e3 * y).partial_fit(X, 1e6 + 1e3 * y)
+    assert (parts.predict(X) == whole.predict(X)).all()
+    assert (parts.predict(X) == parts.program_.forward(parts.preparation_.arrays(X))[:, 0]).all()
+    assert parts.target_mean_ == pytest.approx(1e6 + 1e3)
+    constant = regressor(max_iter=1).fit(X, np.full(90, 7.0))
+    assert constant.target_scale_ == 1.0
+
+
+def test_a_weight_is_a_repetition(stripes: Any) -> None:
+    X, y = stripes
+    X = X[:24] / 255
+    counts = np.arange(24) // 3 % 3
+    repeated = classifier(batch_size=64, class_weight={0: 3, 1: 1}).fit(
+        X.repeat(counts, axis=0), y[:24].repeat(counts)
+    )
+    weighted = classifier(batch_size=64, class_weight={0: 3, 1: 1}).fit(X, y[:24], sample_weight=counts)
+    np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-9)
+    assert np.abs(weights_of(classifier(batch_size=64).fit(X, y[:24])) - weights_of(weighted)).max() > 1e-3
+
+
+def test_class_weights_shift_the_balance(stripes: Any) -> None:
+    X, y = stripes
+    shares = [
+        classifier(class_weight=weight, max_iter=3).fit(X, y).predict_proba(X)[:, 2].mean()
+        for weight in ({2: 0.01}, None, "balanced", {2: 100.0})
+    ]
+    assert shares[0] < shares[1] == pytest.approx(shares[2], abs=1e-3)
+    assert shares[3] > shares[1]
+
+
+def test_verbose_says_a_line_an_epoch(stripes: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    classifier(max_iter=2, verbose=True).fit(*stripes)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1", "epoch 2"]
+    assert "accuracy" in lines[0]
+
+
+def test_an_interrupt_keeps_what_was_learned(stripes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = stripes
+    estimator = classifier(max_iter=50)
+    note = type(estimator)._note
+
+    def interrupting(self: Any, record: Any) -> None:
+        note(self, record)
+        if self.n_iter_ == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(estimator), "_note", interrupting)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        estimator.fit(X, y)
+    assert estimator.n_iter_ == 3
+    assert estimator.predict(X).shape == (90,)
+
+
+def test_a_fit_that_fails_leaves_nothing_that_predicts(stripes: Any) -> None:
+    X, y = stripes
+    estimator = classifier(max_iter=1).fit(X, y)
+    estimator.set_params(optimizer__learning_rate=1e30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(RuntimeError, match="lower the learning rate"):
+            estimator.set_params(max_iter=30).fit(X, y)
+    with pytest.raises(ValueError, match="not fitted"):
+        estimator.predict(X)
