@@ -16,10 +16,20 @@ from vecgrad.spec.kernel import WinogradTile
 from vecgrad.spec.machine import Machine
 
 _LANES = 16
-# Cycles for a vector of channels of a tile into and out of the domain, and for 36 products that move from caches and
-# wait (bench/conv.py).
-_IN, _OUT, _SHARE = 90.0, 80.0, 0.8
-_DIRECT_SHARE = 0.9
+# Cycles for a vector of channels of a tile into and out of the domain, and the share of two multiply-adds a cycle that
+# the 36 products reach (bench/conv.py).
+_IN, _OUT, _SHARE = 90.0, 80.0, 0.75
+_DIRECT_SHARE = 0.85
+# Bytes of weights a cycle: from the second-level cache, from further away; and how many of them the former holds.
+_NEAR, _FAR, _HELD = 24.0, 8.0, 1024 * 1024
+# Tiles that meet a vector of weights while it is at hand, at most.
+_TOGETHER = 32
+# Cycles for a vector of weights into the domain, and for one of a weight gradient's: cleared, and back from it.
+_WEIGHTS, _SUMS = 60.0, 150.0
+# Output channels of a task that makes its weights itself.
+_TASK = 64
+# It must promise so much less to be used: direct kernels are exact on integers, and cost no transformed weights.
+_WORTH = 0.85
 
 
 def refusal(conv: Conv, dtype: str) -> str:
@@ -40,13 +50,21 @@ def _vectors(channels: int) -> int:
     return -(-channels // _LANES)
 
 
-def gather_cycles(conv: Conv, direction: str) -> float:
-    """Of an image, forward or data gradient."""
+def gather_cycles(conv: Conv, direction: str, images: int, by_blocks: bool) -> float:
+    """Of an image, forward or data gradient, where chunks have ``images`` images (``by_blocks``: tasks that have all)."""
     c, k = conv.channels_in, conv.channels_out
     inner, outer = (c, k) if direction == "forward" else (k, c)
     height, width = conv.window.out_size if direction == "forward" else conv.window.in_size
-    products = 36 * inner * _vectors(outer) / 2 / _SHARE
-    return Grid(height, width).tiles * (products + _IN * _vectors(inner) + _OUT * _vectors(outer))
+    tiles = images * Grid(height, width).tiles
+    blocks = -(-tiles // _TOGETHER)
+    near = 36 * inner * outer * 4 <= _HELD
+    read = blocks * 4 * _LANES / (_NEAR if near or by_blocks else _FAR)
+    products = 36 * inner * _vectors(outer) * max(tiles / 2 / _SHARE, read)
+    times = -(-outer // _TASK) if by_blocks else 1
+    total = products + tiles * (_IN * _vectors(inner) * times + _OUT * _vectors(outer))
+    if by_blocks:
+        total += _WEIGHTS * inner * _vectors(outer)
+    return total / images
 
 
 def direct_cycles(conv: Conv, direction: str) -> float:
@@ -62,12 +80,8 @@ def seconds(cycles: float, machine: Machine) -> float:
     return cycles * 4 * _LANES / (machine.gflops * 1e9)
 
 
-def gather_seconds(conv: Conv, direction: str, machine: Machine) -> float:
-    return seconds(gather_cycles(conv, direction), machine)
-
-
 @functools.lru_cache(maxsize=1024)
-def gather_winograd_tile(inner: int, outer: int, tiles: int, machine: Machine) -> WinogradTile:
+def gather_tile(inner: int, outer: int, tiles: int, machine: Machine) -> WinogradTile:
     """The cut of ``tiles`` tiles: the least predicted time of the products, then a block that the caches hold."""
     lanes = machine.lanes("float32")
     total = -(-outer // lanes)
@@ -78,7 +92,9 @@ def gather_winograd_tile(inner: int, outer: int, tiles: int, machine: Machine) -
             blocks, rest = divmod(tiles, block)
             groups = blocks * (block // scalars) + -(-rest // scalars)
             one = inner * bundle_cycles(scalars, vectors, 1, scalars) + 2 * scalars * vectors
-            found.append((groups * one * -(-total // vectors), -vectors, WinogradTile(vectors, scalars, block)))
+            found.append(
+                (groups * one * -(-total // vectors), -vectors, WinogradTile(vectors, scalars, block))
+            )
     return min(found, key=lambda each: each[:2])[2]
 
 
@@ -94,15 +110,12 @@ def _block(inner: int, outer: int, tiles: int, scalars: int, machine: Machine) -
     return balanced(whole // scalars, most // scalars)[0][2] * scalars
 
 
-def dw_cycles(conv: Conv) -> float:
-    """Of an image, weight gradient."""
+def dw_cycles(conv: Conv, images: int) -> float:
+    """Of an image, weight gradient, where a slab covers ``images`` images."""
     c, k = conv.channels_in, conv.channels_out
     both = _IN * (_vectors(c) * -(-k // _DW_BLOCK) + _vectors(k) * -(-c // _DW_BLOCK))
-    return Grid(*conv.window.out_size).tiles * (36 * c * _vectors(k) / 2 / _SHARE + both)
-
-
-def dw_seconds(conv: Conv, machine: Machine) -> float:
-    return seconds(dw_cycles(conv), machine)
+    tiles = Grid(*conv.window.out_size).tiles
+    return tiles * (36 * c * _vectors(k) / 2 / _SHARE + both) + _SUMS * c * _vectors(k) / images
 
 
 # Channels of a task's block, both in and out: with 36 sums for each pair 590 KB of a second-level cache. The same on
@@ -121,7 +134,7 @@ def dw_block(channels: int) -> int:
 
 
 @functools.lru_cache(maxsize=1024)
-def dw_winograd_tile(c_block: int, k_block: int, tiles: int, machine: Machine) -> WinogradTile:
+def dw_tile(c_block: int, k_block: int, tiles: int, machine: Machine) -> WinogradTile:
     """The cut of a block of channels, each of whose tasks or chunks covers ``tiles`` tiles."""
     total = k_block // machine.lanes("float32")
     found = []
@@ -133,4 +146,11 @@ def dw_winograd_tile(c_block: int, k_block: int, tiles: int, machine: Machine) -
             )
             found.append((cycles * (total // vectors), -vectors, WinogradTile(vectors, scalars, 1)))
     best = min(found, key=lambda each: each[:2])[2]
-    return WinogradTile(best.vectors, best.scalars, min(max(tiles, 1), 64 if c_block * k_block <= 2048 else 48))
+    return WinogradTile(
+        best.vectors, best.scalars, min(max(tiles, 1), 64 if c_block * k_block <= 2048 else 48)
+    )
+
+
+def worth(cycles: float, conv: Conv, direction: str) -> bool:
+    """Whether so many cycles an image are few enough."""
+    return cycles <= _WORTH * direct_cycles(conv, direction)

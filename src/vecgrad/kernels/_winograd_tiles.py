@@ -174,7 +174,14 @@ class Patches:
         clear(b.add(begin, turns), self.size)
 
     def _columns(
-        self, b: Builder, columns: Value, pixels: list[Value], begin: Value, turns: Value, vector: Value, lanes: int
+        self,
+        b: Builder,
+        columns: Value,
+        pixels: list[Value],
+        begin: Value,
+        turns: Value,
+        vector: Value,
+        lanes: int,
     ) -> None:
         """First pass: down each column inside the map."""
         offset = b.mul(vector, b.lanes * self.item)
@@ -190,6 +197,9 @@ class Patches:
     def _rows(self, b: Builder, columns: Value, target: Value, domain: Domain) -> None:
         """Second pass: along each row, and out to the planes."""
         for r in range(INPUTS):
-            line = [b.load(b.vector, b.at(columns, (r * self.size + s) * _LINE), self.item) for s in range(self.size)]
+            line = [
+                b.load(b.vector, b.at(columns, (r * self.size + s) * _LINE), self.item)
+                for s in range(self.size)
+            ]
             for s, value in enumerate(self.step(b, line)):
                 b.store(value, b.at(target, (r * INPUTS + s) * domain.plane), self.item)

@@ -99,7 +99,9 @@ class Square:
     serves all squares.
     """
 
-    def __init__(self, b: Builder, spec: PackSpec | WinogradPackSpec, channels: Value, filters: Value) -> None:
+    def __init__(
+        self, b: Builder, spec: PackSpec | WinogradPackSpec, channels: Value, filters: Value
+    ) -> None:
         self.b = b
         self.row = spec.conv.channels_out * b.item
         self.partial_rows = (spec.conv.channels_in // spec.conv.groups) % spec.block != 0

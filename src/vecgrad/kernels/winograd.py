@@ -14,7 +14,7 @@ from vecgrad.kernels import access, winograd_pack
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Contraction, Level
 from vecgrad.kernels._epilogue import Places, Writer
-from vecgrad.kernels._winograd_cost import gather_seconds, refusal
+from vecgrad.kernels._winograd_cost import gather_cycles, refusal, seconds
 from vecgrad.kernels._winograd_tiles import PLANES, Domain, Grid, Patches, apart
 from vecgrad.kernels.builder import Builder, Value
 from vecgrad.kernels.offer import Offer, Refusal
@@ -64,9 +64,18 @@ class Shape:
     def patches(self) -> Patches:
         """Row i of a data gradient reads rows i + before − 2 … i + before of dy (2.30): it is padded by 2 − before."""
         window = self.spec.conv.window
-        before = [axis.before if self.forward else TAPS - 1 - axis.before for axis in (window.rows, window.cols)]
+        before = [
+            axis.before if self.forward else TAPS - 1 - axis.before for axis in (window.rows, window.cols)
+        ]
         return Patches(
-            self.spec.input, self.grid, INPUTS, -before[0], -before[1], steps.inputs, self.pack.inner, self.item
+            self.spec.input,
+            self.grid,
+            INPUTS,
+            -before[0],
+            -before[1],
+            steps.inputs,
+            self.pack.inner,
+            self.item,
         )
 
     @property
@@ -81,9 +90,17 @@ class Shape:
     def places(self) -> tuple[int, ...]:
         """Where in scratch lie: the patches' memory, inputs, products, columns between passes, weights and what their
         transform needs; then the end."""
-        sizes = [self.patches.scratch_bytes, self.inputs.nbytes, self.products.nbytes, OUTPUTS * INPUTS * _LINE]
+        sizes = [
+            self.patches.scratch_bytes,
+            self.inputs.nbytes,
+            self.products.nbytes,
+            OUTPUTS * INPUTS * _LINE,
+        ]
         if self.spec.mode == "blocks":
-            sizes += [self.pack.block_entries * self.item, winograd_pack.scratch_bytes(self.pack, self.machine)]
+            sizes += [
+                self.pack.block_entries * self.item,
+                winograd_pack.scratch_bytes(self.pack, self.machine),
+            ]
         places = [0]
         for size in sizes:
             places.append(places[-1] + apart(size))
@@ -103,13 +120,14 @@ def offer(spec: WinogradSpec, machine: Machine) -> Offer | Refusal:
     if reason:
         return Refusal(name, reason)
     inputs = sum(layout.nbytes for layout in spec.epilogue.inputs if layout.batched)
-    seconds = gather_seconds(spec.conv, "forward" if forward else "dx", machine)
+    images = max(1, spec.tile.block // Grid(spec.output.height, spec.output.width).tiles)
+    cycles = gather_cycles(spec.conv, "forward" if forward else "dx", images, spec.mode == "blocks")
     return Offer(
         name,
         spec.conv.flops,
         spec.input.nbytes + inputs,
         spec.output.nbytes,
-        seconds,
+        seconds(cycles, machine),
         f"36 products for 144, {Shape(spec, machine).pack.entries * 4} bytes of weights",
     )
 
@@ -195,7 +213,8 @@ class _Generator:
         b, s = self.b, self.shape
         for j in range(INPUTS):
             column = [
-                b.load(b.vector, b.at(source, (i * INPUTS + j) * s.products.plane), s.item) for i in range(INPUTS)
+                b.load(b.vector, b.at(source, (i * INPUTS + j) * s.products.plane), s.item)
+                for i in range(INPUTS)
             ]
             for r, value in enumerate(steps.outputs(b, column)):
                 b.store(value, b.at(self.memory[3], (r * INPUTS + j) * _LINE), s.item)

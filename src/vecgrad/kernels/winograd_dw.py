@@ -13,7 +13,7 @@ from vecgrad.kernels import _winograd_steps as steps
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._runs import fill_run
-from vecgrad.kernels._winograd_cost import dw_seconds, refusal
+from vecgrad.kernels._winograd_cost import dw_cycles, refusal, seconds
 from vecgrad.kernels._winograd_tiles import PLANES, Domain, Grid, Patches, apart
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.conv import balanced
@@ -97,7 +97,10 @@ def offer(spec: WinogradDwSpec, machine: Machine) -> Offer | Refusal:
     if reason:
         return Refusal(name, reason)
     read = spec.input.nbytes + spec.dy.nbytes
-    return Offer(name, spec.conv.flops, read, 0, dw_seconds(spec.conv, machine), "36 products for 144")
+    images = max(1, spec.images_per_group)
+    return Offer(
+        name, spec.conv.flops, read, 0, seconds(dw_cycles(spec.conv, images), machine), "36 products for 144"
+    )
 
 
 def generate(spec: WinogradDwSpec, machine: Machine) -> str:
