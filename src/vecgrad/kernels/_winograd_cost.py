@@ -24,10 +24,8 @@ _DIRECT_SHARE = 0.85
 _NEAR, _FAR, _HELD = 24.0, 8.0, 1024 * 1024
 # Tiles that meet a vector of weights while it is at hand, at most.
 _TOGETHER = 32
-# Cycles for a vector of weights into the domain, and for one of a weight gradient's: cleared, and back from it.
-_WEIGHTS, _SUMS = 60.0, 150.0
-# Output channels of a task that makes its weights itself.
-_TASK = 64
+# Cycles for a vector of a weight gradient's sums: cleared, and back from the domain.
+_SUMS = 150.0
 # It must promise so much less to be used: direct kernels are exact on integers, and cost no transformed weights.
 _WORTH = 0.85
 
@@ -40,7 +38,9 @@ def refusal(conv: Conv, dtype: str) -> str:
     if window.stride != (1, 1) or window.dilation != (1, 1):
         return "stride and dilation must be 1"
     if conv.groups != 1:
-        return "groups"
+        return "channels in groups"
+    if min(conv.channels_in, conv.channels_out) < _LANES:
+        return f"fewer than {_LANES} channels"
     if dtype != "float32":
         return f"{dtype} is for exact work"
     return ""
@@ -50,20 +50,17 @@ def _vectors(channels: int) -> int:
     return -(-channels // _LANES)
 
 
-def gather_cycles(conv: Conv, direction: str, images: int, by_blocks: bool) -> float:
-    """Of an image, forward or data gradient, where chunks have ``images`` images (``by_blocks``: tasks that have all)."""
+def gather_cycles(conv: Conv, direction: str, images: int, parts: int = 1) -> float:
+    """Of an image, forward or data gradient, where a chunk or task has ``images`` images and one of ``parts`` of the outputs."""
     c, k = conv.channels_in, conv.channels_out
     inner, outer = (c, k) if direction == "forward" else (k, c)
     height, width = conv.window.out_size if direction == "forward" else conv.window.in_size
     tiles = images * Grid(height, width).tiles
     blocks = -(-tiles // _TOGETHER)
     near = 36 * inner * outer * 4 <= _HELD
-    read = blocks * 4 * _LANES / (_NEAR if near or by_blocks else _FAR)
+    read = blocks * 4 * _LANES / (_NEAR if near else _FAR)
     products = 36 * inner * _vectors(outer) * max(tiles / 2 / _SHARE, read)
-    times = -(-outer // _TASK) if by_blocks else 1
-    total = products + tiles * (_IN * _vectors(inner) * times + _OUT * _vectors(outer))
-    if by_blocks:
-        total += _WEIGHTS * inner * _vectors(outer)
+    total = products + tiles * (_IN * _vectors(inner) * parts + _OUT * _vectors(outer))
     return total / images
 
 
@@ -91,7 +88,9 @@ def gather_tile(inner: int, outer: int, tiles: int, machine: Machine) -> Winogra
             block = _block(inner, vectors * lanes, tiles, scalars, machine)
             blocks, rest = divmod(tiles, block)
             groups = blocks * (block // scalars) + -(-rest // scalars)
-            one = inner * bundle_cycles(scalars, vectors, 1, scalars) + 2 * scalars * vectors
+            panel = inner * vectors * lanes * 4
+            streamed = vectors * lanes * 4 if panel > machine.l1 // 2 else 0
+            one = inner * bundle_cycles(scalars, vectors, 1, scalars, streamed) + 2 * scalars * vectors
             found.append(
                 (groups * one * -(-total // vectors), -vectors, WinogradTile(vectors, scalars, block))
             )
@@ -101,7 +100,7 @@ def gather_tile(inner: int, outer: int, tiles: int, machine: Machine) -> Winogra
 def _block(inner: int, outer: int, tiles: int, scalars: int, machine: Machine) -> int:
     """Tiles of a block, in whole register tiles: about 32, more where weights are many and must be streamed."""
     most = 32 if inner <= 128 else 64
-    while most > 16 and Domain(most, inner, 4).nbytes + Domain(most, outer, 4).nbytes > machine.l2:
+    while most > 32 and Domain(most, inner, 4).nbytes + Domain(most, outer, 4).nbytes > machine.l2:
         most -= 8
     most = max(most // scalars, 1) * scalars
     whole = -(-tiles // scalars) * scalars

@@ -29,19 +29,21 @@ from vecgrad.spec.tensor import Layout
 
 Algorithm = Literal["auto", "direct"]
 
-# Weights in the domain are packed while they are no more than this, or chunks have enough tiles to read them for;
-# larger ones are made by the task that uses them, a block of channels for the whole batch.
-_PACKED = 4 * 1024 * 1024
-_MANY_TILES = 64
+# Weights in the domain that are larger than this should meet so many tiles at a time: where chunks of images have fewer,
+# the layer becomes tasks of several chunks' images, and those are cut by channels until there are tasks enough.
+_LARGE = 1024 * 1024
+_TILES = 32
+_TASKS = 8
+_PLAIN = Epilogue()
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """A forward convolution's or data gradient's kernel, the pack of its weights (None: it reads them as they are), the
+    """A forward convolution's or data gradient's kernel, the pack of its weights, the
     tasks it is cut into (0: chunks of images), and what was not chosen, with the reason."""
 
     spec: ConvSpec | ConvDxSpec | WinogradSpec
-    pack: PackSpec | WinogradPackSpec | None
+    pack: PackSpec | WinogradPackSpec
     tasks: int = 0
     refused: tuple[str, ...] = ()
 
@@ -65,19 +67,23 @@ def gather(
     name = "conv" if direction == "forward" else "conv_dx"
     reason = _refusal(conv, output.dtype, algorithm)
     tiles = Grid(output.height, output.width).tiles
-    by_blocks = 36 * 4 * conv.channels_in * conv.channels_out > _PACKED and images * tiles < _MANY_TILES
+    large = 36 * 4 * conv.channels_in * conv.channels_out > _LARGE
+    groups, parts = 0, 1
+    if large and images * tiles < _TILES and images < batch:
+        images = min(-(-_TILES // tiles), batch)
+        groups = -(-batch // images)
+        while groups * parts < _TASKS and parts * 64 < output.channels:
+            parts *= 2
     if not reason:
-        cycles = cost.gather_cycles(conv, direction, batch if by_blocks else images, by_blocks)
+        cycles = cost.gather_cycles(conv, direction, images, parts)
         direct_cycles = cost.direct_cycles(conv, direction)
         if cost.worth(cycles, conv, direction):
-            spec = _winograd(
-                conv, direction, input, output, machine, epilogue, scalars, by_blocks, (images, batch)
-            )
-            pack = winograd.Shape(spec, machine).pack
+            spec, pack = winograd_spec(
+                conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars, images=images,
+                image_groups=groups, parts=parts,
+            )  # fmt: skip
             refused = (f"{name}.direct: {_comparison(direct_cycles, cycles)}",)
-            return (
-                Gathered(spec, None, pack.blocks, refused) if by_blocks else Gathered(spec, pack, 0, refused)
-            )
+            return Gathered(spec, pack, spec.tasks if groups else 0, refused)
         reason = _comparison(cycles, direct_cycles)
     pick = choose.forward_spec if direction == "forward" else choose.dx_spec
     direct, packed = pick(
@@ -88,16 +94,20 @@ def gather(
     return Gathered(direct, packed, tasks, _note(f"{name}.winograd", conv, reason))
 
 
-def _winograd(
-    conv: Conv, direction: str, input: Layout, output: Layout, machine: Machine, epilogue: Epilogue,
-    scalars: tuple[str, ...], by_blocks: bool, images: tuple[int, int],
-) -> WinogradSpec:  # fmt: skip
+def winograd_spec(
+    conv: Conv, direction: Literal["forward", "dx"], input: Layout, output: Layout, machine: Machine, *,
+    epilogue: Epilogue = _PLAIN, scalars: tuple[str, ...] = (), images: int = 1, image_groups: int = 0, parts: int = 1,
+) -> tuple[WinogradSpec, WinogradPackSpec]:  # fmt: skip
+    """Winograd's kernel and its pack. image_groups: tasks of groups of ``images`` images and ``parts`` of the channels; 0: chunks
+    of about ``images`` images."""
     kind = WinogradSpec if direction == "forward" else WinogradDxSpec
     c, k = conv.channels_in, conv.channels_out
     inner, outer = (c, k) if direction == "forward" else (k, c)
-    tiles = Grid(output.height, output.width).tiles * images[by_blocks]
-    tile = cost.gather_tile(inner, outer, tiles, machine)
-    return kind(conv, input, output, tile, "blocks" if by_blocks else "images", epilogue, scalars)
+    tile = cost.gather_tile(inner, outer, Grid(output.height, output.width).tiles * images, machine)
+    spec = kind(conv, input, output, tile, epilogue=epilogue, scalars=scalars)
+    if image_groups:
+        spec = replace(spec, mode="blocks", image_groups=image_groups, images_per_group=images, parts=parts)
+    return spec, winograd.Shape(spec, machine).pack
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vecgrad.kernels import _winograd_steps as steps
-from vecgrad.kernels import access, winograd_pack
+from vecgrad.kernels import access
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Contraction, Level
 from vecgrad.kernels._epilogue import Places, Writer
 from vecgrad.kernels._winograd_cost import gather_cycles, refusal, seconds
 from vecgrad.kernels._winograd_tiles import PLANES, Domain, Grid, Patches, apart
-from vecgrad.kernels.builder import Builder, Value
+from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.offer import Offer, Refusal
 from vecgrad.spec.kernel import WinogradDxSpec, WinogradPackSpec, WinogradSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
@@ -88,19 +88,13 @@ class Shape:
 
     @property
     def places(self) -> tuple[int, ...]:
-        """Where in scratch lie: the patches' memory, inputs, products, columns between passes, weights and what their
-        transform needs; then the end."""
-        sizes = [
+        """Where in scratch lie: the patches' memory, inputs, products, columns between passes; then the end."""
+        sizes = (
             self.patches.scratch_bytes,
             self.inputs.nbytes,
             self.products.nbytes,
             OUTPUTS * INPUTS * _LINE,
-        ]
-        if self.spec.mode == "blocks":
-            sizes += [
-                self.pack.block_entries * self.item,
-                winograd_pack.scratch_bytes(self.pack, self.machine),
-            ]
+        )
         places = [0]
         for size in sizes:
             places.append(places[-1] + apart(size))
@@ -120,8 +114,10 @@ def offer(spec: WinogradSpec, machine: Machine) -> Offer | Refusal:
     if reason:
         return Refusal(name, reason)
     inputs = sum(layout.nbytes for layout in spec.epilogue.inputs if layout.batched)
-    images = max(1, spec.tile.block // Grid(spec.output.height, spec.output.width).tiles)
-    cycles = gather_cycles(spec.conv, "forward" if forward else "dx", images, spec.mode == "blocks")
+    images = spec.images_per_group or max(
+        1, spec.tile.block // Grid(spec.output.height, spec.output.width).tiles
+    )
+    cycles = gather_cycles(spec.conv, "forward" if forward else "dx", images, spec.parts)
     return Offer(
         name,
         spec.conv.flops,
@@ -146,32 +142,30 @@ class _Generator:
         self.memory = [self.b.at(self.b.scratch, place) for place in shape.places[:-1]]
 
     def module(self) -> str:
-        b, s = self.b, self.shape
+        b, s, spec = self.b, self.shape, self.spec
         s.patches.prepare(b, self.memory[0])
-        if self.spec.mode == "images":
-            self._tiles(b.images, None)
+        blocks = s.pack.blocks
+        if spec.mode == "images":
+            self._tiles(b.int64(0), b.images, 0, blocks)
         else:
-            packed = self.memory[4]
-            packing = winograd_pack.Packing(b, s.pack, self.weights, self.memory[5])
-            packing.block(b.begin, packed)
+            part, group = b.rem(b.begin, spec.parts), b.div(b.begin, spec.parts)
             n = b.let("i64", f"fptosi {b.load('double', Value('%scalars', 'ptr'), 8)} to i64")
-            self._tiles(n, packed)
-        return b.function(self.spec.name)
+            start = b.mul(group, spec.images_per_group)
+            end = b.least(n, b.add(start, spec.images_per_group))
+            first = b.div(b.mul(part, blocks), spec.parts)
+            self._tiles(start, end, first, b.div(b.mul(b.add(part, 1), blocks), spec.parts))
+        return b.function(spec.name)
 
-    def _tiles(self, images: Value, packed: Value | None) -> None:
-        """All tiles of the images, a block at a time. ``packed``: the weights of the task's only block of channels."""
+    def _tiles(self, start: Value, end: Value, first: Index, last: Index) -> None:
+        """All tiles of images start … end, a block at a time; blocks first … last of their channels."""
         b, s = self.b, self.shape
-        total = b.mul(images, s.grid.tiles)
-        with b.loop(0, total, step=self.spec.tile.block) as loop:
+        total = b.mul(end, s.grid.tiles)
+        with b.loop(b.mul(start, s.grid.tiles), total, step=self.spec.tile.block) as loop:
             count = b.least(self.spec.tile.block, b.sub(total, loop.i))
             s.patches.transform(b, self.memory[0], self.input, 0, loop.i, count, self.memory[1], s.inputs)
-            if packed is not None:
-                self._multiply(count, packed)
-                self._write(loop.i, count, b.begin)
-            else:
-                with b.loop(0, s.pack.blocks) as block:
-                    self._multiply(count, b.at(self.weights, b.mul(block.i, s.pack.block_entries * s.item)))
-                    self._write(loop.i, count, block.i)
+            with b.loop(first, last) as block:
+                self._multiply(count, b.at(self.weights, b.mul(block.i, s.pack.block_entries * s.item)))
+                self._write(loop.i, count, block.i)
 
     def _multiply(self, count: Value, weights: Value) -> None:
         """The 36 products. The last register tile may multiply what no tile has left there, and nobody reads it."""

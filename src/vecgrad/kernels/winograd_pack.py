@@ -1,4 +1,4 @@
-"""Weights into the Winograd domain: G w Gᵀ, once per update, or within a task that uses them at once."""
+"""Weights into the Winograd domain: G w Gᵀ, once per update."""
 
 from __future__ import annotations
 
@@ -58,11 +58,6 @@ class Packing:
         if self.spec.direction == "forward":
             return self.spec.inner
         return -(-self.spec.inner // self.b.lanes)
-
-    def block(self, block: Value, target: Value) -> None:
-        """All of a block, to ``target``."""
-        with self.b.loop(0, self.units) as unit:
-            self.unit(block, unit.i, target)
 
     def unit(self, block: Value, unit: Value, target: Value) -> None:
         (self._forward if self.spec.direction == "forward" else self._dx)(block, unit, target)

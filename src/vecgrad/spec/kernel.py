@@ -379,12 +379,12 @@ class WinogradPackSpec(KernelSpec):
 
 @dataclass(frozen=True)
 class WinogradSpec(KernelSpec):
-    """(2.9) by F(4 × 4, 3 × 3), then the epilogue. Operands: x, weights, epilogue inputs, y.
+    """(2.9) by F(4 × 4, 3 × 3), then the epilogue. Operands: x, packed weights, epilogue inputs, y.
 
     Every one of the 36 products of a 4 × 4 tile of outputs is one chain of multiply-adds from 0 over c ascending; a tile
-    begins at every fourth row and column of y. mode *images*: a chunk is a range of images, the weights are packed.
-    mode *blocks* (a tasks phase of ``blocks`` tasks): task b computes block b of channels for all n = scalars[0]
-    images, from the canonical weights.
+    begins at every fourth row and column of y. mode *images*: a chunk is a range of images. mode *blocks* (a tasks
+    phase): task i · parts + p computes part p of the blocks of channels for image group i, images
+    [i · images_per_group, (i + 1) · images_per_group) of the n = scalars[0] given.
     """
 
     conv: Conv
@@ -392,8 +392,16 @@ class WinogradSpec(KernelSpec):
     output: Layout
     tile: WinogradTile
     mode: Literal["images", "blocks"] = "images"
+    image_groups: int = 1
+    images_per_group: int = 0
+    parts: int = 1
     epilogue: Epilogue = Epilogue()
     scalars: tuple[str, ...] = ()
+
+    @property
+    def tasks(self) -> int:
+        """Tasks in mode *blocks*."""
+        return self.image_groups * self.parts
 
 
 @dataclass(frozen=True)
