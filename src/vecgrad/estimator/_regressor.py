@@ -39,7 +39,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
 
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
-    >>> regressor = CNNRegressor(max_iter=3, random_state=0).fit(X[:600], X[:600].mean(axis=1))
+    >>> regressor = CNNRegressor(max_iter=10, random_state=0).fit(X[:600], X[:600].mean(axis=1))
     >>> bool(regressor.score(X[600:900], X[600:900].mean(axis=1)) > 0.5)
     True
     """
