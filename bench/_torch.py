@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench._layout import channels_first
 from bench._networks import MOMENTUM, RATE, Network
 from vecgrad.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from vecgrad.spec.geometry import Conv
@@ -18,27 +19,6 @@ from vecgrad.spec.geometry import Conv
 EAGER = ("eager NCHW", "eager channels_last")
 COMPILED = ("compile NCHW", "compile channels_last")
 _FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-def channels_first(parameters: dict[str, Any], network: Network) -> dict[str, Any]:
-    """The parameters as every channels-first peer wants them: (out, in, height, width), and (out, features) with
-    the features of a flattened map in the order (channel, row, column)."""
-    found, before = {}, None
-    for number, layer, shape in network.shapes():
-        if isinstance(layer, Flatten):
-            before = shape
-        if isinstance(layer, Conv2D):
-            found[f"{number}.weight"] = parameters[f"{number}.weight"].transpose(3, 2, 0, 1)
-        elif isinstance(layer, Dense):
-            w = parameters[f"{number}.weight"]
-            if before is not None:
-                w = w.reshape(*before, -1).transpose(2, 0, 1, 3).reshape(w.shape)
-                before = None
-            found[f"{number}.weight"] = w.T
-        else:
-            continue
-        found[f"{number}.bias"] = parameters[f"{number}.bias"]
-    return {name: np.ascontiguousarray(array) for name, array in found.items()}
 
 
 def twin(network: Network) -> torch.nn.Sequential:

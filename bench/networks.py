@@ -117,9 +117,9 @@ def modes(rows: list[dict[str, Any]]) -> list[str]:
     """A note for each row with the time of every mode, and why a mode is missing."""
     notes = []
     for row in rows:
-        parts = [f"{name} {ms:.2f} ms" for name, ms in row["milliseconds"].items()]
+        parts = [f"{name} {ms:.3g} ms" for name, ms in row["milliseconds"].items()]
         parts += [f"{name}: unavailable ({why})" for name, why in row["unavailable"].items()]
-        notes.append(f"{row['network']}, threads {row['threads']}: {', '.join(parts)}.")
+        notes.append(f"{row['network']}, batch {row['batch']}, threads {row['threads']}: {', '.join(parts)}.")
     return notes
 
 
