@@ -20,6 +20,8 @@ Side = Callable[[], Any]
 
 # A side is repeated in a round until it has run about so long, so that several sides fit into 50 ms.
 SLICE = 8e-3
+# The warm-up of a side, in slices.
+_WARM_SLICES = 25
 # A side shorter than this also runs once untimed in its turn, so that caches and threads are its own.
 _SHORT = 5e-3
 # Of several peers, those within this factor of the best after the warm-up take part in the rounds.
@@ -129,8 +131,8 @@ def compare(
     ruler: a sample of the machine's peak, GFLOP/s. peers: sides of which only the fast ones are timed in the
     rounds, so that a slow one does not stretch them.
     """
-    warm = {name: _warm(side) for name, side in sides.items()}
-    if peers:
+    warm = {name: _warm(side, _WARM_SLICES * slice_seconds) for name, side in sides.items()}
+    if len(peers) > 1:
         for name in peers:
             warm[name] = min(warm[name], *(_seconds(sides[name], 1) for _ in range(3)))
         limit = _CONTENDER * min(warm[name] for name in peers)
@@ -155,10 +157,10 @@ def compare(
     return Timing(found, warm)
 
 
-def _warm(side: Side, least: int = 3, seconds: float = 0.2) -> float:
-    """Runs a side until it is warm; seconds of its fastest call."""
+def _warm(side: Side, seconds: float) -> float:
+    """Runs a side for ``seconds`` and at least three times; seconds of its fastest call."""
     best, calls, end = math.inf, 0, time.perf_counter() + seconds
-    while calls < least or (time.perf_counter() < end and calls < 200):
+    while calls < 3 or (time.perf_counter() < end and calls < 200):
         best = min(best, _seconds(side, 1))
         calls += 1
     return best
