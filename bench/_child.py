@@ -30,7 +30,11 @@ def environment(threads: int, isa: str | None) -> dict[str, str]:
     flags = ["--xla_cpu_multi_thread_eigen=false"] if threads == 1 else []
     found = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC", "PJRT_NPROC")}
     if isa == "avx2":
-        found |= {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+        found |= {
+            "ONEDNN_MAX_CPU_ISA": "AVX2",
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        }
         flags.append("--xla_cpu_max_isa=AVX2")
     return found | {"XLA_FLAGS": " ".join(flags), "JAX_PLATFORMS": "cpu"}
 

@@ -34,7 +34,9 @@ class Given(Loss):
     targets = "values"
 
     def forward(self, e: Any, x: Any, t: Any, w: Any) -> tuple[Any, Any]:
-        return e.reduce("sum", e.reduce("sum", e.map(lambda x, t: x * t, x, t), over="channels"), over="pixels"), t
+        return e.reduce(
+            "sum", e.reduce("sum", e.map(lambda x, t: x * t, x, t), over="channels"), over="pixels"
+        ), t
 
     def backward(self, e: Any, saved: Any) -> Any:
         return saved

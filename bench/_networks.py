@@ -95,9 +95,7 @@ def plain20() -> Network:
 
 def wide(size: int) -> Network:
     """Four layers of 512 channels."""
-    return Network(
-        vg.Sequential([*_convolutions((512,) * 4), Flatten(), Dense(10)]), (size, size, 512), 32
-    )
+    return Network(vg.Sequential([*_convolutions((512,) * 4), Flatten(), Dense(10)]), (size, size, 512), 32)
 
 
 def stack(depth: int, channels: int, size: int = 16, batch: int = 32) -> Network:

@@ -65,7 +65,9 @@ class Report:
 
     def describe(self) -> str:
         h = self.head
-        versions = ", ".join(f"{name} {version or '(not installed)'}" for name, version in h["versions"].items())
+        versions = ", ".join(
+            f"{name} {version or '(not installed)'}" for name, version in h["versions"].items()
+        )
         settings = ", ".join(f"{name} {value}" for name, value in h["settings"].items() if value is not None)
         return f"{h['processor']} ({h['llvm_cpu']}, {h['isa']}, {h['cores']} cores); {versions}; {settings}"
 

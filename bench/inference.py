@@ -62,7 +62,16 @@ def measure(network: str, batch: int, threads: int, rounds: int) -> dict[str, An
 def command(
     networks: tuple[str, ...], threads: tuple[int, ...], rounds: int, json_file: Path | None, markdown: bool
 ) -> None:
-    columns = ["network", "batch", "threads", "vecgrad ms", "peer ms", "ratio [quartiles]", "best peer", "kept"]
+    columns = [
+        "network",
+        "batch",
+        "threads",
+        "vecgrad ms",
+        "peer ms",
+        "ratio [quartiles]",
+        "best peer",
+        "kept",
+    ]
     if direct := DIRECT in ours():
         columns[6:6] = ["direct ms", "direct ratio"]
     report = Report(

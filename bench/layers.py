@@ -37,9 +37,7 @@ class Case:
 
     @property
     def conv(self) -> Conv:
-        return Conv(
-            window((self.size, self.size), self.kernel, self.stride, self.padding), self.c, self.k
-        )
+        return Conv(window((self.size, self.size), self.kernel, self.stride, self.padding), self.c, self.k)
 
     def __str__(self) -> str:
         stride = f"/{self.stride}" if self.stride > 1 else ""
@@ -118,11 +116,24 @@ def ruler_peak(timing: Any) -> float:
 @click.option("--in-cache", is_flag=True, help="Only as many images as fit the second-level cache.")
 @output_options
 def command(
-    threads: int, rounds: int, isa: str | None, only: str, in_cache: bool, json_file: Path | None, markdown: bool
+    threads: int,
+    rounds: int,
+    isa: str | None,
+    only: str,
+    in_cache: bool,
+    json_file: Path | None,
+    markdown: bool,
 ) -> None:
     direct = DIRECT in ours()
     columns = ["layer", "batch", "direction", "kernel", "share of peak", *(["direct only"] if direct else [])]
-    columns += ["binds", "of that roof", "ms, packing too", "PyTorch ms", "ratio [quartiles]", "PyTorch's mode"]
+    columns += [
+        "binds",
+        "of that roof",
+        "ms, packing too",
+        "PyTorch ms",
+        "ratio [quartiles]",
+        "PyTorch's mode",
+    ]
     settings = {"threads": threads, "rounds": rounds, "isa": isa, "in_cache": in_cache}
     report = Report("Single convolutions", columns, head(("torch",), **settings))
     for case in CASES:
@@ -136,7 +147,12 @@ def command(
             ms, share = row["milliseconds"], row["share"]
             cells = [row["layer"], row["batch"], row["direction"], row["kernel"], spread(share[OURS])]
             cells += [spread(share[DIRECT])] if direct else []
-            cells += [row["binds"], f"{row['roof_share']:.2f}", f"{ms['packed']:.3f}", f"{ms[row['peer']]:.3f}"]
+            cells += [
+                row["binds"],
+                f"{row['roof_share']:.2f}",
+                f"{ms['packed']:.3f}",
+                f"{ms[row['peer']]:.3f}",
+            ]
             report.add([*cells, spread(row["ratio"]), row["peer"]], row)
     if not report.rows:
         raise click.UsageError(f"no layer's name contains {only!r}")

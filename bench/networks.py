@@ -80,13 +80,24 @@ def _peers(peer: str, net: Any, threads: int, isa: str | None, compiled: bool) -
 @rounds_option(40)
 @isa_option
 @click.option("--peer", type=click.Choice(["torch", "jax"]), default="torch", show_default=True)
-@click.option("--compile/--no-compile", "compiled", default=True, help="With torch.compile's modes, or without.")
+@click.option(
+    "--compile/--no-compile", "compiled", default=True, help="With torch.compile's modes, or without."
+)
 @output_options
 def command(
     networks: tuple[str, ...], threads: tuple[int, ...], rounds: int, isa: str | None, peer: str, compiled: bool,
     json_file: Path | None, markdown: bool,
 ) -> None:  # fmt: skip
-    columns = ["network", "batch", "threads", "vecgrad ms", "peer ms", "ratio [quartiles]", "best mode", "kept"]
+    columns = [
+        "network",
+        "batch",
+        "threads",
+        "vecgrad ms",
+        "peer ms",
+        "ratio [quartiles]",
+        "best mode",
+        "kept",
+    ]
     if direct := DIRECT in ours():
         columns[6:6] = ["direct ms", "direct ratio"]
     settings = {"peer": peer, "rounds": rounds, "isa": isa}
