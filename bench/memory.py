@@ -12,7 +12,6 @@ import resource
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import click
 

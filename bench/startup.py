@@ -82,9 +82,9 @@ def command(networks: tuple[str, ...], runs: int, json_file: Path | None, markdo
         found: dict[str, list[dict[str, float]]] = {"cold": [], "cached": []}
         for _ in range(runs):
             with tempfile.TemporaryDirectory() as cache:
-                for kind, list_ in found.items():
+                for times in found.values():
                     env = {"VECGRAD_CACHE_DIR": cache}
-                    list_.append(_child.call("bench.startup:compiling", env=env, network=name))
+                    times.append(_child.call("bench.startup:compiling", env=env, network=name))
         medians: dict[str, Any] = {
             kind: statistics.median(run["first"] - run["step"] for run in list_)
             for kind, list_ in found.items()
