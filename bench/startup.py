@@ -1,79 +1,106 @@
-"""Import and compilation, each in fresh processes: ``python -m bench.startup [--runs 5] [--json FILE]``.
+"""Import and compilation, each in fresh processes, with an empty object cache and with a full one.
 
-Prints medians: ``import vecgrad``; LeNet-5's training step from ``vecgrad.compile`` to the end of its first step, with an
-empty object cache and with a full one. Imports of NumPy and LLVM lie before the clock.
+    python -m bench compile [--runs 5] [--json FILE] [NETWORK …]
+
+Compilation is from ``vecgrad.compile`` to the end of the first training step, less the time of a later step. Imports of
+NumPy and LLVM lie before the clock.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
-IMPORT = """
-import sys, time
+import click
+
+from bench import _child
+from bench._networks import MOMENTUM, NETWORKS, RATE
+from bench._report import Report, head, output_options
+
+_HEAVY = ("numpy", "llvmlite", "sklearn", "PIL", "rich", "click")
+_IMPORT = """
+import json, sys, time
 start = time.perf_counter()
 import vecgrad
 seconds = time.perf_counter() - start
-heavy = [name for name in ("numpy", "llvmlite", "sklearn", "PIL", "rich", "click") if name in sys.modules]
-print(seconds, ",".join(heavy) or "none")
-"""
-
-COMPILE = """
-import time
-import numpy as np
-import vecgrad as vg
-from bench.networks import NETWORKS
-network = NETWORKS["lenet5"]()
-x, y = np.zeros((network.batch, *network.shape), np.float32), np.zeros(network.batch, np.int64)
-vg.compile(vg.Sequential([]), (4, 4, 1)).forward(np.zeros((1, 4, 4, 1), np.float32))
-start = time.perf_counter()
-program = vg.compile(network.model, network.shape, loss="cross_entropy",
-                     optimizer=vg.SGD(0.01, momentum=0.9), batch_size=network.batch)
-program.step(x, y)
-print(time.perf_counter() - start)
+print(json.dumps([seconds, [name for name in %r if name in sys.modules]]))
 """
 
 
-def output(code: str, cache: str) -> str:
-    """What a fresh process prints."""
-    environment = dict(os.environ, VECGRAD_CACHE_DIR=cache)
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
+def importing() -> tuple[float, list[str]]:
+    """Seconds of ``import vecgrad`` in a fresh interpreter, and the heavy modules that it loads."""
+    import json
+    import os
+    import subprocess
+    import sys
+
+    import vecgrad
+
+    env = os.environ | {"PYTHONPATH": str(Path(vecgrad.__file__).parents[1])}
+    code = _IMPORT % (_HEAVY,)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    seconds, loaded = json.loads(done.stdout)
+    return seconds, loaded
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    imports, cold, cached = [], [], []
-    loaded = ""
-    for _ in range(options.runs):
-        with tempfile.TemporaryDirectory() as cache:
-            seconds, loaded = output(IMPORT, cache).split()
-            imports.append(float(seconds))
-            cold.append(float(output(COMPILE, cache)))
-            cached.append(float(output(COMPILE, cache)))
-    medians = {
-        "import": statistics.median(imports),
-        "lenet5_cold": statistics.median(cold),
-        "lenet5_cached": statistics.median(cached),
-    }
-    print(f"import vecgrad      {medians['import']:.3f} s (heavy modules loaded by it: {loaded})")
-    print(f"LeNet-5's step cold {medians['lenet5_cold']:.3f} s, cached {medians['lenet5_cached']:.3f} s")
-    if options.json:
-        options.json.write_text(json.dumps(medians, indent=1))
+def compiling(network: str) -> dict[str, float]:
+    """Seconds to the end of the first step, and of a later step, in this process."""
+    import numpy as np
+
+    import vecgrad as vg
+    from vecgrad.layers import Flatten
+
+    net = NETWORKS[network]()
+    x, y = net.data()
+    vg.compile(vg.Sequential([Flatten()]), (4, 4, 1)).forward(np.zeros((1, 4, 4, 1), np.float32))
+    start = time.perf_counter()
+    program = vg.compile(
+        net.model, net.shape, loss="cross_entropy", optimizer=vg.SGD(RATE, momentum=MOMENTUM),
+        batch_size=net.batch,
+    )  # fmt: skip
+    program.step(x, y)
+    first = time.perf_counter() - start
+    later = []
+    for _ in range(3):
+        start = time.perf_counter()
+        program.step(x, y)
+        later.append(time.perf_counter() - start)
+    return {"first": first, "step": statistics.median(later)}
+
+
+@click.command(help=__doc__, short_help="Time of import and of compilation, cold and cached.")
+@click.argument("networks", nargs=-1, type=click.Choice(list(NETWORKS)))
+@click.option("--runs", default=5, show_default=True, type=click.IntRange(1))
+@output_options
+def command(networks: tuple[str, ...], runs: int, json_file: Path | None, markdown: bool) -> None:
+    columns = ["network", "cold s", "cached s", "a step s"]
+    report = Report("Compilation of the training step", columns, head(runs=runs))
+    for name in networks or ("lenet5", "vgg_small"):
+        found: dict[str, list[dict[str, float]]] = {"cold": [], "cached": []}
+        for _ in range(runs):
+            with tempfile.TemporaryDirectory() as cache:
+                for times in found.values():
+                    env = {"VECGRAD_CACHE_DIR": cache}
+                    times.append(_child.call("bench.startup:compiling", env=env, network=name))
+        medians: dict[str, Any] = {
+            kind: statistics.median(run["first"] - run["step"] for run in list_)
+            for kind, list_ in found.items()
+        }
+        step = statistics.median(run["step"] for run in found["cached"])
+        report.add(
+            [name, f"{medians['cold']:.2f}", f"{medians['cached']:.3f}", f"{step:.4f}"],
+            {"network": name, "seconds": {**medians, "step": step}, "runs": found},
+        )
+    imports = [importing() for _ in range(runs)]
+    middle = statistics.median(seconds for seconds, _ in imports)
+    heavy = ", ".join(imports[0][1]) or "none"
+    report.notes.append(f"`import vecgrad`: {middle:.3f} s; heavy modules that it loads: {heavy}.")
+    report.rows.append({"import_seconds": [seconds for seconds, _ in imports], "loads": imports[0][1]})
+    report.finish(json_file, markdown)
 
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -92,6 +92,7 @@ def test_what_float32_cannot_hold_is_computed_in_float64_unless_told(stripes: An
     assert classifier(max_iter=1).fit(X, y).program_.dtype == "float64"
     assert classifier(max_iter=1, dtype="float32").fit(X, y).program_.dtype == "float32"
     assert classifier(max_iter=1).fit(X.astype(np.float32), y).program_.dtype == "float32"
+    assert classifier(max_iter=1).fit((X * 2**26).astype(np.int64), y).program_.dtype == "float64"
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,42 @@ def test_a_warm_start_goes_on(stripes: Any) -> None:
         warm.fit(X[:, :4], y)
 
 
+def test_a_warm_start_heeds_changed_parameters(stripes: Any) -> None:
+    X, y = stripes
+    for warm, other in ((classifier, vg.SGD(0.5)), (regressor, vg.Adam(0.01))):
+        first = warm(warm_start=True, max_iter=1).fit(X, y)
+        predicted = first.predict(X)
+        again = first.set_params(
+            optimizer=other, batch_size=7, threads=1, dtype="float64", schedule="cosine"
+        ).fit(X, y)
+        assert again.program_.optimizer == other
+        assert (again.program_.batch_size, again.program_.dtype, again.program_.threads) == (7, "float64", 1)
+        assert again.n_iter_ == 2
+        assert (again.predict(X) != predicted).any()
+        with pytest.raises(ValueError, match="architecture is not the one that was fitted"):
+            again.set_params(architecture=[Flatten(), Dense(3 if warm is classifier else 1)]).fit(X, y)
+
+
+def test_a_large_mean_costs_no_precision(stripes: Any) -> None:
+    X, y = stripes
+    small, large = (regressor().fit(X, base + 100.0 * y).predict(X) - base for base in (0.0, 2.0**31))
+    np.testing.assert_allclose(small, large, atol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [1e-15, 1e-8, 1e-3, 1e30])
+def test_the_unit_of_pixels_does_not_matter(stripes: Any, factor: float) -> None:
+    X, y = stripes
+    assert classifier(max_iter=25).fit(X * factor, y).score(X * factor, y) > 0.9
+
+
+def test_a_subclass_with_parameters_of_its_own(stripes: Any) -> None:
+    class Mine(CNNClassifier):
+        def __init__(self, max_iter: int = 3) -> None:
+            super().__init__(architecture=[Flatten(), Dense(3)], max_iter=max_iter)
+
+    assert Mine().fit(*stripes).n_iter_ == 3
+
+
 def test_partial_fit_is_one_epoch(stripes: Any) -> None:
     X, y = stripes
     whole = classifier(schedule=None, max_iter=2).fit(X, y)
@@ -138,7 +174,8 @@ def test_a_regressor_learns_in_parts_and_predicts_in_its_own_units(stripes: Any)
     whole = regressor(schedule=None, max_iter=2).fit(X, 1e6 + 1e3 * y)
     parts = regressor(schedule=None).partial_fit(X, 1e6 + 1e3 * y).partial_fit(X, 1e6 + 1e3 * y)
     assert (parts.predict(X) == whole.predict(X)).all()
-    assert (parts.predict(X) == parts.program_.forward(parts.preparation_.arrays(X))[:, 0]).all()
+    folded = parts.program_.forward(parts.preparation_.arrays(X))[:, 0]
+    np.testing.assert_allclose(folded, parts.predict(X), rtol=1e-6)
     assert parts.target_mean_ == pytest.approx(1e6 + 1e3)
     constant = regressor(max_iter=1).fit(X, np.full(90, 7.0))
     assert constant.target_scale_ == 1.0
@@ -164,6 +201,22 @@ def test_class_weights_shift_the_balance(stripes: Any) -> None:
     ]
     assert shares[0] < shares[1] == pytest.approx(shares[2], abs=1e-3)
     assert shares[3] > shares[1]
+
+
+def test_balanced_classes_count_weights_as_repetitions(stripes: Any) -> None:
+    X, y = stripes
+    X = X[:24] / 255
+    counts = np.arange(24) // 3 % 3
+    params = {"batch_size": 64, "class_weight": "balanced"}
+    repeated = classifier(**params).fit(X.repeat(counts, axis=0), y[:24].repeat(counts))
+    weighted = classifier(**params).fit(X, y[:24], sample_weight=counts)
+    np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_bad_class_weights(stripes: Any, weight: float) -> None:
+    with pytest.raises(ValueError, match="`class_weight` times `sample_weight`"):
+        classifier(class_weight={0: weight, 1: 1, 2: 1}).fit(*stripes)
 
 
 def test_verbose_says_a_line_an_epoch(stripes: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -197,7 +197,7 @@ def _statistics(
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
     # What rounding leaves of a constant channel must not be blown up to variance 1.
-    std = np.where(std > 1e-6 * np.maximum(1.0, np.abs(mean)), std, 1.0)
+    std = np.where(std > 1e-6 * np.sqrt(squares / count), std, 1.0)
     return tuple(mean.tolist()), tuple(std.tolist())
 
 

@@ -69,16 +69,19 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         """Trains on X and y; ``weighted(y, w)`` gives the weights after those of classes."""
         check(self)
         again = bool(self.warm_start) and hasattr(self, "program_")
+        if not again:
+            self.__dict__.pop("program_", None)  # until the new one is trained there is none
         images, y, weights = self._checked(X, y, sample_weight, reset=not again)
         self._begin(images, y, weights, again, classes=None)
-        weights = weights if weighted is None else weighted(y, weights)
-        images, y, weights = _counted(images, y, weights)
+        images, y, weights = self._counted(images, y, weights, weighted)
         held_out = None
         if self.early_stopping:
             images, y, weights, held_out = self._split(images, y, weights)
         self._train(images, y, weights, held_out)
 
-    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> None:
+    def _partial_fit(
+        self, X: Any, y: Any, sample_weight: Any, classes: Any = None, weighted: Any = None
+    ) -> None:
         """One epoch over X and y, at the optimizer's learning rate."""
         check(self)
         if self.early_stopping:
@@ -86,7 +89,7 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         again = hasattr(self, "program_")
         images, y, weights = self._checked(X, y, sample_weight, reset=not again)
         self._begin(images, y, weights, again, classes)
-        images, y, weights = _counted(images, y, weights)
+        images, y, weights = self._counted(images, y, weights, weighted)
         for event in self._events(images, self._targets(y), weights, 1, None):
             if isinstance(event, EpochEnd):
                 self._note(event.record)
@@ -105,10 +108,7 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
                 f"Found input variables with inconsistent numbers of samples: {[len(rows), len(y)]}"
             )
         weights = check_sample_weight(sample_weight, rows, dtype=np.float64)
-        if (weights < 0).any():
-            raise ValueError("Negative values in data passed to `sample_weight`.")
-        if not weights.any():
-            raise ValueError("sample_weight is zero for every sample: nothing would count.")
+        weights = _usable(weights, "`sample_weight`")
         if reset:
             asked, order = self.image_shape, self.data_format
             if shape is not None and asked is not None and row_shape(rows.shape[1], asked, order) != shape:
@@ -132,14 +132,13 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
     def _begin(self, images: Array, y: Array, weights: Array, again: bool, classes: Any) -> None:
         """The preparation, the targets and the network, unless the training goes on where the last one ended."""
         if again:
+            self._resume(len(images))
             return
-        self.__dict__.pop("program_", None)  # until the new one is trained there is none
         self._learn_targets(y, weights, classes)
         counted = weights > 0
         images, weights = (images, weights) if counted.all() else (images[counted], weights[counted])
         self.preparation_ = Preparation.of(images, weights=weights)
-        params = self.get_params(deep=False)
-        recipe = Recipe.of(params, self.image_shape_, self._outputs(), len(images), self._loss)
+        recipe = Recipe.of(self, self.image_shape_, self._outputs(), len(images), self._loss)
         self._accept(recipe.model)
         seed = int(check_random_state(self.random_state).randint(MASK, dtype=np.uint64))
         dtype = computing_dtype(images, self.dtype)
@@ -151,6 +150,28 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         self.validation_scores_: list[float] | None = None
         self.best_validation_score_: float | None = None
         self.history_ = History(())
+
+    def _resume(self, images: int) -> None:
+        """The parameters as they are now; where they ask for another program, one that goes on as the old would."""
+        recipe = Recipe.of(self, self.image_shape_, self._outputs(), images, self._loss)
+        old = self._program
+        self._schedule, self._epochs = recipe.schedule, recipe.epochs
+        if recipe.model != old.model:
+            raise ValueError(
+                "architecture is not the one that was fitted, with which warm_start and partial_fit go on: "
+                "call fit with warm_start=False"
+            )
+        threads = None if self.threads is None else int(self.threads)
+        dtype = old.dtype if self.dtype == "auto" else self.dtype
+        asked = (recipe.optimizer, recipe.batch_size, threads, dtype)
+        if asked == (old.optimizer, old.batch_size, old.threads, old.dtype):
+            return
+        new = recipe.program(self.image_shape_, self._loss, old.seed, dtype, threads)
+        new.load_parameters(old.parameters)
+        if new.state.keys() == old.state.keys():
+            new.load_state(old.state, old.steps)
+        new.data = old.data
+        self._program = new
 
     def _split(
         self, images: Array, y: Array, weights: Array
@@ -165,6 +186,16 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
             stratify=y if self._loss == "cross_entropy" else None,
         )
         return parts[0], parts[2], parts[4], (self._prepared(parts[1]), self._targets(parts[3]), parts[5])
+
+    @staticmethod
+    def _counted(images: Array, y: Array, weights: Array, weighted: Any) -> tuple[Array, Array, Array]:
+        """Only the samples that count, one of weight zero is as if it were not there; weights as ``weighted`` changes them."""
+        if weighted is not None:
+            weights = _usable(weighted(y, weights), "`class_weight` times `sample_weight`")
+        kept = weights > 0
+        if kept.all():
+            return images, y, weights
+        return images[kept], y[kept], weights[kept]
 
     def _prepared(self, images: Array) -> Array:
         return self.preparation_.arrays(images, dtype=self._program.dtype)
@@ -236,28 +267,31 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
 
     def _fitted(self) -> dict[str, Any]:
         """What a copy needs to predict as if training had stopped here."""
-        return {"program_": self._finish()}
+        return {"program_": self._finish(), "_program": self._program}
 
     # --- prediction -------------------------------------------------------------------------------
     def _forward(self, X: Any, method: str) -> tuple[Array, Any]:
-        """(what ``program_.method`` gives for every image of X, the dtype that results should have)."""
+        """(what the trained program's ``method`` gives for every image of X, the dtype that results should have)."""
         check_is_fitted(self, "program_")
         rows, shape = as_rows(X, self.data_format)
         self._same_shape(shape, reset=False)
         rows = validate_data(self, rows, reset=False, dtype="numeric")
         images = self._images(rows, shape)
-        run = getattr(self.program_, method)
+        run = getattr(self._program, method)
         parts = [
-            run(self.preparation_.arrays(images[start : start + _CHUNK], dtype=self.program_.dtype))
+            run(self.preparation_.arrays(images[start : start + _CHUNK], dtype=self._program.dtype))
             for start in range(0, len(images), _CHUNK)
         ]
         single = rows.dtype in (np.float16, np.float32)
         return np.concatenate(parts), np.float32 if single else np.float64
 
 
-def _counted(images: Array, y: Array, weights: Array) -> tuple[Array, Array, Array]:
-    """Only the samples that count: one of weight zero is as if it were not there."""
-    kept = weights > 0
-    if kept.all():
-        return images, y, weights
-    return images[kept], y[kept], weights[kept]
+def _usable(weights: Array, what: str) -> Array:
+    """The weights, the largest being 1: only their ratios count. Raises ValueError where they cannot be used."""
+    if not np.isfinite(weights).all():
+        raise ValueError(f"NaN or infinity in {what}.")
+    if (weights < 0).any():
+        raise ValueError(f"Negative values in data passed to {what}.")
+    if not weights.any():
+        raise ValueError(f"{what} is zero for every sample: nothing would count.")
+    return np.asarray(weights / weights.max())

@@ -133,7 +133,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             raise ValueError(
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
             )
-        self._partial_fit(X, y, self._class_weighted_partial(y, sample_weight), classes)
+        self._partial_fit(X, y, sample_weight, classes, weighted=self._class_weighted)
         return self
 
     def predict_proba(self, X: Any) -> Array:
@@ -191,13 +191,12 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     def _class_weighted(self, y: Array, weights: Array) -> Array:
         if self.class_weight is None:
             return weights
-        return np.asarray(weights * compute_sample_weight(self.class_weight, y))
-
-    def _class_weighted_partial(self, y: Any, sample_weight: Any) -> Any:
-        if self.class_weight is None:
-            return sample_weight
-        weights = compute_sample_weight(self.class_weight, y)
-        return weights if sample_weight is None else weights * np.asarray(sample_weight)
+        if self.class_weight != "balanced":
+            return np.asarray(weights * compute_sample_weight(self.class_weight, y))
+        # Not scikit-learn's function, which counts samples: here a weight is a repetition.
+        codes = self._targets(y)
+        totals = np.bincount(codes, weights, minlength=len(self.classes_))
+        return np.asarray(weights / np.where(totals > 0, totals, 1.0)[codes])
 
     def _score_prepared(self, x: Array, targets: Array, weights: Array) -> float:
         return float(accuracy_score(targets, self._program.forward(x).argmax(axis=1), sample_weight=weights))

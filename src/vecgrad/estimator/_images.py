@@ -82,6 +82,8 @@ def computing_dtype(images: Array, asked: str) -> str:
     """ "float32" where it holds the images exactly (all small integers, all float32), else "float64"."""
     if asked != "auto":
         return asked
+    if images.dtype.kind in "iu" and images.dtype.itemsize > 2:
+        return "float32" if max(abs(int(images.min())), abs(int(images.max()))) <= 1 << 24 else "float64"
     if images.dtype != np.float64:
         return "float32"
     chunks = (images[start : start + 1024] for start in range(0, len(images), 1024))

@@ -32,23 +32,23 @@ class Recipe:
     epochs: int
 
     @classmethod
-    def of(cls, params: dict[str, Any], shape: Shape3, outputs: int, images: int, loss: str) -> Recipe:
+    def of(cls, params: Any, shape: Shape3, outputs: int, images: int, loss: str) -> Recipe:
         """params: ``architecture``, ``optimizer``, ``schedule``, ``batch_size``, ``max_iter`` as the estimator was given them.
 
         What is "auto" or None is the built-in's: of the named one, or of the one that fits the shape. Raises
         ShapeError for layers that cannot work on the shape, ValueError where they end in another number of outputs.
         """
-        architecture = params["architecture"]
+        architecture = params.architecture
         named = isinstance(architecture, str) and architecture != "auto"
         built_in: BuiltIn = MODELS[architecture] if named else fitting(shape)
-        optimizer, schedule = params["optimizer"], params["schedule"]
+        optimizer, schedule = params.optimizer, params.schedule
         if optimizer is None:
             optimizer = built_in.optimizer
             if loss == "mse":
                 optimizer = replace(optimizer, learning_rate=_SQUARED * optimizer.learning_rate)
         elif isinstance(optimizer, str):
             optimizer = UPDATES[optimizer]()
-        batch_size = built_in.batch_size if params["batch_size"] == "auto" else int(params["batch_size"])
+        batch_size = built_in.batch_size if params.batch_size == "auto" else int(params.batch_size)
         enough = math.ceil(_STEPS / math.ceil(images / batch_size))
         epochs = max(built_in.epochs, min(enough, _MOST_EPOCHS))
         return cls(
@@ -56,7 +56,7 @@ class Recipe:
             optimizer=optimizer,
             schedule=built_in.schedule if schedule == "auto" else schedule,
             batch_size=batch_size,
-            epochs=epochs if params["max_iter"] == "auto" else int(params["max_iter"]),
+            epochs=epochs if params.max_iter == "auto" else int(params.max_iter),
         )
 
     def program(self, shape: Shape3, loss: str, seed: int, dtype: str, threads: int | None) -> Program:

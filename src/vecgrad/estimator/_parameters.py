@@ -7,6 +7,8 @@ from dataclasses import fields, is_dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 from vecgrad.layers import Layer
 from vecgrad.train import MODELS, Schedule
 from vecgrad.updates import UPDATES, Update
@@ -16,6 +18,10 @@ Rule = tuple[str, Callable[[Any], bool]]
 
 def _integer(value: Any, least: int = 1) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def _boolean(value: Any) -> bool:
+    return isinstance(value, (bool, np.bool_))
 
 
 def _number(value: Any) -> bool:
@@ -58,29 +64,30 @@ RULES: dict[str, Rule] = {
         lambda v: v in ("channels_last", "channels_first"),
     ),
     "dtype": ("a str among {'auto', 'float32', 'float64'}", lambda v: v in ("auto", "float32", "float64")),
-    "early_stopping": ("an instance of 'bool'", lambda v: isinstance(v, bool)),
+    "early_stopping": ("an instance of 'bool'", _boolean),
     "validation_fraction": ("a float in the range (0.0, 1.0)", lambda v: _number(v) and 0 < v < 1),
     "n_iter_no_change": ("an int in the range [1, inf)", _integer),
     "tol": ("a float in the range [0.0, inf)", lambda v: _number(v) and 0 <= v < float("inf")),
-    "warm_start": ("an instance of 'bool'", lambda v: isinstance(v, bool)),
+    "warm_start": ("an instance of 'bool'", _boolean),
     "threads": ("None or an int in the range [1, 256]", lambda v: v is None or (_integer(v) and v <= 256)),
-    "verbose": ("an instance of 'bool' or an int", lambda v: isinstance(v, (bool, Integral))),
+    "verbose": ("an instance of 'bool' or an int", lambda v: _boolean(v) or isinstance(v, Integral)),
 }
 
 
 def check(estimator: Any) -> None:
     """ValueError for the first parameter that means nothing."""
-    for name, value in estimator.get_params(deep=False).items():
-        if name in RULES:
-            words, good = RULES[name]
-            try:
-                fine = good(value)
-            except (TypeError, ValueError):
-                fine = False
-            if not fine:
-                raise ValueError(
-                    f"The {name!r} parameter of {type(estimator).__name__} must be {words}. Got {value!r} instead."
-                )
+    for name, (words, good) in RULES.items():
+        value = getattr(
+            estimator, name
+        )  # and not get_params: a subclass may have fewer parameters of its own
+        try:
+            fine = good(value)
+        except (TypeError, ValueError):
+            fine = False
+        if not fine:
+            raise ValueError(
+                f"The {name!r} parameter of {type(estimator).__name__} must be {words}. Got {value!r} instead."
+            )
 
 
 class NestedParameters:

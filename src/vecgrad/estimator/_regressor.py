@@ -39,7 +39,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
 
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
-    >>> regressor = CNNRegressor(max_iter=3, random_state=0).fit(X[:600], X[:600].mean(axis=1))
+    >>> regressor = CNNRegressor(max_iter=10, random_state=0).fit(X[:600], X[:600].mean(axis=1))
     >>> bool(regressor.score(X[600:900], X[600:900].mean(axis=1)) > 0.5)
     True
     """
@@ -100,6 +100,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     def predict(self, X: Any) -> Array:
         """(n,) or (n, outputs), as y was; float32 for X of float32, else float64."""
         found, dtype = self._forward(X, "forward")
+        # In float64: a float32 sum would round away what a large mean has on it.
+        found = found.astype(np.float64) * self.target_scale_ + self.target_mean_
         return np.asarray(found[:, 0] if self._flat else found, dtype)
 
     def __sklearn_tags__(self) -> Any:
@@ -139,6 +141,12 @@ class CNNRegressor(RegressorMixin, BaseCNN):
 
     def _accept(self, model: Layer) -> None:
         _last_dense(model)
+
+    def _resume(self, images: int) -> None:
+        before = self._program
+        super()._resume(images)
+        if self._program is not before:
+            self._public = None
 
     def _finish(self) -> Program:
         trained = self._program

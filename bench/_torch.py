@@ -1,0 +1,124 @@
+"""PyTorch's side: the twin of a network with the same first weights, its training step in every mode, single convolutions.
+
+The optimizer is the fused one: the fastest that PyTorch has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench._layout import channels_first
+from bench._networks import MOMENTUM, RATE, Network
+from vecgrad.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from vecgrad.spec.geometry import Conv
+
+EAGER = ("eager NCHW", "eager channels_last")
+COMPILED = ("compile NCHW", "compile channels_last")
+_FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def twin(network: Network) -> torch.nn.Sequential:
+    """The network as torch modules, with the same first weights."""
+    modules: list[torch.nn.Module] = []
+    for _, layer, shape in network.shapes():
+        match layer:
+            case Conv2D(filters=k, kernel_size=size, stride=stride, padding=padding):
+                pad = 0 if padding == "valid" else padding
+                modules.append(torch.nn.Conv2d(shape[2], k, size, stride, pad))
+            case ReLU():
+                modules.append(torch.nn.ReLU())
+            case MaxPool2D(pool_size=size):
+                modules.append(torch.nn.MaxPool2d(size))
+            case AvgPool2D(pool_size=size):
+                modules.append(torch.nn.AvgPool2d(size))
+            case Flatten():
+                modules.append(torch.nn.Flatten())
+            case Dense(units=units):
+                modules.append(torch.nn.Linear(int(np.prod(shape)), units))
+            case _:
+                raise NotImplementedError(f"no torch module for {layer}")
+    model = torch.nn.Sequential(*modules)
+    weights = channels_first(network.parameters(), network)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    return model
+
+
+def step(network: Network, mode: str, batch: int | None = None) -> Callable[[], float]:
+    """A training step in the mode ("eager NCHW" …): call it for one step, it returns the loss before it."""
+    kind, _, layout = mode.partition(" ")
+    model: Any = twin(network).to(memory_format=_FORMATS[layout])
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM, fused=True)
+    if kind == "compile":
+        model = torch.compile(model)
+    x, y = network.data(batch)
+    images = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+    images = images.contiguous(memory_format=_FORMATS[layout])
+    labels = torch.from_numpy(y)
+
+    def one() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return one
+
+
+def steps(network: Network, threads: int, isa: str | None, compiled: bool = True) -> Any:
+    """({mode: (step, its first loss)}, {mode: why it cannot run})."""
+    torch.set_num_threads(threads)
+    if isa == "avx2":
+        from torch._inductor import config
+
+        config.cpp.simdlen = 256
+    found: dict[str, tuple[Callable[[], float], float]] = {}
+    failed: dict[str, str] = {}
+    for mode in (*EAGER, *(COMPILED if compiled else ())):
+        if mode not in EAGER:
+            torch._dynamo.reset()
+        try:
+            side = step(network, mode)
+            found[mode] = (side, side())
+        except Exception as error:  # whatever a compiler that is missing or broken raises
+            failed[mode] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"
+    return found, failed
+
+
+def directions(conv: Conv, x: Any, w: Any, dy: Any, threads: int) -> dict[str, dict[str, Callable[[], Any]]]:
+    """{direction: {mode: call}} of one convolution in PyTorch's eager modes, on arrays in vecgrad's layout.
+
+    A call returns a tensor; the arrays are brought into the mode's layout here, before any clock.
+    """
+    torch.set_num_threads(threads)
+    rows, cols = conv.window.rows, conv.window.cols
+    if (rows.before, cols.before) != (rows.after, cols.after):
+        raise ValueError("torch's convolution pads both sides alike")
+    stride, padding = list(conv.window.stride), [rows.before, cols.before]
+    found: dict[str, dict[str, Callable[[], Any]]] = {"forward": {}, "dx": {}, "dw": {}}
+    for mode in EAGER:
+        layout = _FORMATS[mode.partition(" ")[2]]
+        xt, dyt = (
+            torch.from_numpy(np.ascontiguousarray(a.transpose(0, 3, 1, 2))).contiguous(memory_format=layout)
+            for a in (x, dy)
+        )
+        wt = torch.from_numpy(np.ascontiguousarray(w.transpose(3, 2, 0, 1))).contiguous(memory_format=layout)
+        trained = wt.clone(memory_format=torch.preserve_format).requires_grad_()
+
+        def forward(xt: Any = xt, trained: Any = trained) -> Any:
+            return torch.nn.functional.conv2d(xt, trained, None, stride, padding)
+
+        def backward(mask: list[bool], xt: Any = xt, wt: Any = wt, dyt: Any = dyt) -> Any:
+            got = torch.ops.aten.convolution_backward(
+                dyt, xt, wt, None, stride, padding, [1, 1], False, [0, 0], 1, mask
+            )
+            return got[mask.index(True)]
+
+        found["forward"][mode] = forward
+        found["dx"][mode] = lambda backward=backward: backward([True, False, False])
+        found["dw"][mode] = lambda backward=backward: backward([False, True, False])
+    return found
