@@ -14,7 +14,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.loaded import Loaded, filled
@@ -120,12 +120,19 @@ def runs(
     arrays = [operands[x], operands[y], filled(weights, dtype, 5)]
     by_blocks = weights > BESIDE
     summed = algorithm.weight_gradient(
-        conv, x, y, machine, images=images, batch=images, by_blocks=by_blocks, algorithm=kind
+        conv,
+        x,
+        y,
+        machine,
+        images=images,
+        batch=images,
+        groups=(lambda blocks, least: 1) if by_blocks else None,
+        algorithm=kind,
     ).spec
     if not by_blocks:
         yield _run("dw", Loaded(summed, machine, arrays), images, flops)
         return
-    cut = algorithm.at_groups(summed, 1, images, weights)
+    cut = replace(summed, slab_stride=weights)
     parts = Loaded(cut, machine, arrays, (float(images),))
     yield Run("dw", lambda: parts.tasks(cut.tasks), flops)
 

@@ -24,8 +24,11 @@ _DIRECT_SHARE = 0.85
 _NEAR, _FAR, _HELD = 24.0, 8.0, 1024 * 1024
 # Tiles that meet a vector of weights while it is at hand, at most.
 _TOGETHER = 32
-# Cycles for a vector of a weight gradient's sums: cleared, and back from the domain.
-_SUMS = 150.0
+# Cycles for a vector of a weight gradient's sums: cleared, moved for each block of tiles, back from the domain.
+_SUMS = 450.0
+# Cycles for a vector of weights into the domain after an update, beyond a direct pack's; where all of them fit the second
+# cache, and where not.
+_PACK_NEAR, _PACK_FAR = 250.0, 600.0
 # It must promise so much less to be used: direct kernels are exact on integers, and cost no transformed weights.
 _WORTH = 0.85
 
@@ -50,8 +53,11 @@ def _vectors(channels: int) -> int:
     return -(-channels // _LANES)
 
 
-def gather_cycles(conv: Conv, direction: str, images: int, parts: int = 1) -> float:
-    """Of an image, forward or data gradient, where a chunk or task has ``images`` images and one of ``parts`` of the outputs."""
+def gather_cycles(conv: Conv, direction: str, images: int, batch: int, parts: int = 1) -> float:
+    """Of an image, forward or data gradient, where a chunk or task has ``images`` images and one of ``parts`` of the outputs.
+
+    The weights are taken to change with every batch: a program that trains decides for its predictions too.
+    """
     c, k = conv.channels_in, conv.channels_out
     inner, outer = (c, k) if direction == "forward" else (k, c)
     height, width = conv.window.out_size if direction == "forward" else conv.window.in_size
@@ -61,7 +67,8 @@ def gather_cycles(conv: Conv, direction: str, images: int, parts: int = 1) -> fl
     read = blocks * 4 * _LANES / (_NEAR if near else _FAR)
     products = 36 * inner * _vectors(outer) * max(tiles / 2 / _SHARE, read)
     total = products + tiles * (_IN * _vectors(inner) * parts + _OUT * _vectors(outer))
-    return total / images
+    pack = (_PACK_NEAR if near else _PACK_FAR) * inner * _vectors(outer)
+    return total / images + pack / batch
 
 
 def direct_cycles(conv: Conv, direction: str) -> float:

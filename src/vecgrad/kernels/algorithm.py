@@ -6,8 +6,9 @@ everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from vecgrad.kernels import _winograd_cost as cost
 from vecgrad.kernels import choose, winograd
@@ -23,11 +24,13 @@ from vecgrad.spec.kernel import (
     WinogradDxSpec,
     WinogradPackSpec,
     WinogradSpec,
+    WinogradTile,
 )
 from vecgrad.spec.machine import Machine
 from vecgrad.spec.tensor import Layout
 
 Algorithm = Literal["auto", "direct"]
+_Dw = TypeVar("_Dw", ConvDwSpec, WinogradDwSpec)
 
 # Weights in the domain that are larger than this should meet so many tiles at a time: where chunks of images have fewer,
 # the layer becomes tasks of several chunks' images, and those are cut by channels until there are tasks enough.
@@ -75,7 +78,7 @@ def gather(
         while groups * parts < _TASKS and parts * 64 < output.channels:
             parts *= 2
     if not reason:
-        cycles = cost.gather_cycles(conv, direction, together, parts)
+        cycles = cost.gather_cycles(conv, direction, together, batch, parts)
         direct_cycles = cost.direct_cycles(conv, direction)
         if cost.worth(cycles, conv, direction):
             spec, pack = winograd_spec(
@@ -120,19 +123,28 @@ class Summed:
 
 def weight_gradient(
     conv: Conv, input: Layout, dy: Layout, machine: Machine, *,
-    images: int, batch: int, by_blocks: bool, algorithm: Algorithm,
+    images: int, batch: int, groups: Callable[[int, int], int] | None, algorithm: Algorithm,
 ) -> Summed:  # fmt: skip
-    """The kernel for chunks of ``images`` images, or ``by_blocks`` for tasks, whose images the planner still has to fill in
-    (``at_groups``)."""
+    """The kernel for chunks of ``images`` images; or, where ``groups`` says how many groups of images to make of so many blocks
+    with so many images at least, for tasks, whose slabs' stride the planner still has to fill in.
+
+    Winograd's groups are larger where 8 tasks are left: each pays for 36 sums of all its channels.
+    """
     reason = _refusal(conv, dy.dtype, algorithm)
     if not reason:
-        covered = batch if by_blocks else images
-        cycles, direct_cycles = cost.dw_cycles(conv, max(covered, 1)), cost.direct_cycles(conv, "dw")
+        spec = winograd_dw_spec(conv, input, dy, machine, images=images, by_blocks=groups is not None)
+        if groups is not None:
+            least = -(-_TILES // Grid(dy.height, dy.width).tiles)
+            spec = at_groups(spec, groups(spec.k_blocks * spec.c_blocks, least), batch)
+            images = spec.images_per_group
+            spec = replace(spec, tile=_dw_tile(spec, images, machine))
+        cycles, direct_cycles = cost.dw_cycles(conv, images), cost.direct_cycles(conv, "dw")
         if cost.worth(cycles, conv, "dw"):
-            spec = winograd_dw_spec(conv, input, dy, machine, images=covered, by_blocks=by_blocks)
             return Summed(spec, (f"conv_dw.direct: {_comparison(direct_cycles, cycles)}",))
         reason = _comparison(cycles, direct_cycles)
-    direct = choose.dw_spec(conv, input, dy, machine, mode="blocks" if by_blocks else "images")
+    direct = choose.dw_spec(conv, input, dy, machine, mode="images" if groups is None else "blocks")
+    if groups is not None:
+        direct = at_groups(direct, groups(conv.groups * direct.k_blocks * direct.c_blocks, 1), batch)
     return Summed(direct, _note("conv_dw.winograd", conv, reason))
 
 
@@ -142,14 +154,17 @@ def winograd_dw_spec(
     """Winograd's weight gradient: all channels at once for chunks of images, or tasks of blocks of channels."""
     c, k = conv.channels_in, conv.channels_out
     c_block, k_block = (cost.dw_block(c), cost.dw_block(k)) if by_blocks else (c, -(-k // 16) * 16)
-    tiles = Grid(dy.height, dy.width).tiles * images
-    tile = cost.dw_tile(c_block, k_block, tiles, machine)
-    return WinogradDwSpec(conv, input, dy, tile, k_block, c_block, "blocks" if by_blocks else "images")
+    mode: choose.Mode = "blocks" if by_blocks else "images"
+    spec = WinogradDwSpec(conv, input, dy, WinogradTile(1, 1, 1), k_block, c_block, mode)
+    return replace(spec, tile=_dw_tile(spec, images, machine))
 
 
-def at_groups(
-    spec: ConvDwSpec | WinogradDwSpec, groups: int, batch: int, stride: int
-) -> ConvDwSpec | WinogradDwSpec:
+def _dw_tile(spec: WinogradDwSpec, images: int, machine: Machine) -> WinogradTile:
+    tiles = Grid(spec.dy.height, spec.dy.width).tiles * images
+    return cost.dw_tile(spec.c_block, spec.k_block, tiles, machine)
+
+
+def at_groups(spec: _Dw, groups: int, batch: int, stride: int = 0) -> _Dw:
     """A spec of tasks with ``batch`` images cut into ``groups``, whose slabs lie ``stride`` entries apart."""
     return replace(spec, image_groups=groups, images_per_group=-(-batch // groups), slab_stride=stride)
 

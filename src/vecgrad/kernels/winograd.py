@@ -117,7 +117,9 @@ def offer(spec: WinogradSpec, machine: Machine) -> Offer | Refusal:
     images = spec.images_per_group or max(
         1, spec.tile.block // Grid(spec.output.height, spec.output.width).tiles
     )
-    cycles = gather_cycles(spec.conv, "forward" if forward else "dx", images, spec.parts)
+    cycles = gather_cycles(
+        spec.conv, "forward" if forward else "dx", images, images * spec.image_groups, spec.parts
+    )
     return Offer(
         name,
         spec.conv.flops,

@@ -263,8 +263,9 @@ class Lowering:
         length = size(conv.weight_shape)
         batch, beside = self.draft.batch_size, length <= BESIDE
         found = algorithm.weight_gradient(
-            conv, layout, dy.layout, self.machine,
-            images=self.draft.images_per_chunk, batch=batch, by_blocks=not beside, algorithm=self.algorithm,
+            conv, layout, dy.layout, self.machine, images=self.draft.images_per_chunk, batch=batch,
+            groups=None if beside else lambda blocks, least: image_groups(blocks, batch, least),
+            algorithm=self.algorithm,
         )  # fmt: skip
         spec, operands = found.spec, (Argument(x.buffer), Argument(dy.buffer))
         if beside:
@@ -272,9 +273,8 @@ class Lowering:
             call = DraftCall(spec, (*operands, slab), step, step.op, batch, True, refused=found.refused)
             self.draft.over_images(call)
             return
-        groups = image_groups(conv.groups * spec.k_blocks * spec.c_blocks, batch)
-        total, slab = self._sum(step.results[0], length, groups)
-        spec = algorithm.at_groups(spec, groups, batch, total.stride)
+        total, slab = self._sum(step.results[0], length, spec.image_groups)
+        spec = replace(spec, slab_stride=total.stride)
         whole = replace(slab, per_chunk=0)
         call = DraftCall(spec, (*operands, whole), step, step.op, batch, refused=found.refused)
         self.draft.over_tasks([call], spec.tasks)
