@@ -8,6 +8,7 @@ from typing import Literal
 
 from vecgrad.kernels._dw_tile import dw_tile
 from vecgrad.kernels._gather_tile import gather_tile
+from vecgrad.kernels.conv import gather
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import ConvDwSpec, ConvDxSpec, ConvSpec, Epilogue, PackSpec, Tile
 from vecgrad.spec.machine import Machine
@@ -63,6 +64,12 @@ def dx_spec(
     tile = gather_tile(conv, "dx", dy, dx, machine, images)
     spec = ConvDxSpec(conv, dy, dx, tile, mode, epilogue, scalars)
     return spec, _pack(conv, "dx", tile, dx, machine)
+
+
+def blocks(spec: ConvSpec | ConvDxSpec, machine: Machine) -> int:
+    """Tasks of a kernel in mode "blocks"."""
+    found = gather(spec, machine)
+    return found.groups * found.blocks
 
 
 def dw_spec(

@@ -6,7 +6,7 @@ from vecgrad.kernels._runs import copy_run, fill_run
 from vecgrad.kernels._transpose import transposed
 from vecgrad.kernels.builder import Builder, Value
 from vecgrad.kernels.offer import Offer, predicted
-from vecgrad.spec.kernel import PackSpec
+from vecgrad.spec.kernel import PackSpec, WinogradPackSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 
 
@@ -84,7 +84,7 @@ def _dx(b: Builder, spec: PackSpec, start: Value, end: Value) -> None:
         w = b.entry(source, b.add(b.mul(c, conv.channels_out), b.add(b.mul(group, filters), k)))
         packed = b.entry(target, b.add(b.mul(block, spec.block_entries), b.mul(part, b.lanes)))
         packed = b.entry(packed, b.mul(k, width * spec.block))
-        square = _Square(b, spec, b.sub(channels, c), b.sub(filters, k))
+        square = Square(b, spec, b.sub(channels, c), b.sub(filters, k))
         with b.loop(0, height) as r, b.loop(0, width) as q:
             tap = b.add(b.mul(r.i, width), q.i)
             lines = b.at(w, b.mul(tap, channels * conv.channels_out * item))
@@ -92,14 +92,16 @@ def _dx(b: Builder, spec: PackSpec, start: Value, end: Value) -> None:
             square.write(lines, b.at(packed, b.mul(line, spec.block * item)), width * spec.block * item)
 
 
-class _Square:
+class Square:
     """A vector by a vector of weights, of which ``channels`` × ``filters`` exist: the rest is zeros, and unwritten.
 
     Only a square that may reach beyond the weights is masked; the masks are runtime values, so that one body
     serves all squares.
     """
 
-    def __init__(self, b: Builder, spec: PackSpec, channels: Value, filters: Value) -> None:
+    def __init__(
+        self, b: Builder, spec: PackSpec | WinogradPackSpec, channels: Value, filters: Value
+    ) -> None:
         self.b = b
         self.row = spec.conv.channels_out * b.item
         self.partial_rows = (spec.conv.channels_in // spec.conv.groups) % spec.block != 0

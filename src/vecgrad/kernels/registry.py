@@ -9,7 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vecgrad.kernels import avg_pool, conv, conv_dw, flat, maps, max_pool, pack, peak, reduce
+from vecgrad.kernels import (
+    avg_pool,
+    conv,
+    conv_dw,
+    flat,
+    maps,
+    max_pool,
+    pack,
+    peak,
+    reduce,
+    winograd,
+    winograd_dw,
+    winograd_pack,
+)
 from vecgrad.kernels.offer import Offer, Refusal
 from vecgrad.spec import kernel as specs
 from vecgrad.spec.errors import CompileError
@@ -49,6 +62,24 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("conv.direct", specs.ConvSpec, conv.offer, conv.generate, conv.scratch_bytes),
     Kernel("conv_dx.direct", specs.ConvDxSpec, conv.offer, conv.generate, conv.scratch_bytes),
     Kernel("conv_dw.direct", specs.ConvDwSpec, conv_dw.offer, conv_dw.generate, conv_dw.scratch_bytes),
+    Kernel("conv.winograd", specs.WinogradSpec, winograd.offer, winograd.generate, winograd.scratch_bytes),
+    Kernel(
+        "conv_dx.winograd", specs.WinogradDxSpec, winograd.offer, winograd.generate, winograd.scratch_bytes
+    ),
+    Kernel(
+        "conv_dw.winograd",
+        specs.WinogradDwSpec,
+        winograd_dw.offer,
+        winograd_dw.generate,
+        winograd_dw.scratch_bytes,
+    ),
+    Kernel(
+        "winograd.pack",
+        specs.WinogradPackSpec,
+        winograd_pack.offer,
+        winograd_pack.generate,
+        winograd_pack.scratch_bytes,
+    ),
     Kernel("conv.pack", specs.PackSpec, pack.offer, pack.generate),
     Kernel("peak.chains", specs.PeakSpec, peak.offer, peak.generate),
 )

@@ -48,6 +48,7 @@ class DraftCall:
     """A call before addresses are known; ``step`` is what it computes (None for the plan's own work).
 
     units: images or entries in a full batch. keeps: buffers that it reads through a table rather than an argument.
+    refused: algorithms that were not chosen, with their reasons.
     """
 
     spec: KernelSpec
@@ -57,6 +58,7 @@ class DraftCall:
     units: int
     always: bool = False
     keeps: tuple[Buffer, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass

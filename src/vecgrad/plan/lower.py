@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from vecgrad.graph.nodes import Graph, Ref
-from vecgrad.kernels import choose
-from vecgrad.kernels.conv import gather
+from vecgrad.kernels import algorithm
+from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.plan.accumulate import BESIDE, SEGMENT, Accumulator, image_groups
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, Stored
 from vecgrad.plan.fuse import Step, renamed
 from vecgrad.spec import kernel as specs
 from vecgrad.spec.errors import CompileError
 from vecgrad.spec.geometry import Conv, Window, window
-from vecgrad.spec.kernel import Epilogue, KernelSpec, PackSpec
+from vecgrad.spec.kernel import Epilogue, KernelSpec, PackSpec, WinogradPackSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Operand, scalars
 from vecgrad.spec.tensor import Layout, as_map, size
@@ -36,15 +36,16 @@ class Lowering:
 
     def __init__(
         self, graph: Graph, machine: Machine, dtype: str, draft: Draft, scalars: tuple[str, ...],
-        offsets: Mapping[str, int], entries: int,
+        offsets: Mapping[str, int], entries: int, algorithm: Algorithm = "auto",
     ) -> None:  # fmt: skip
         self.machine = machine
         self.dtype = dtype
         self.item = ITEM_BYTES[dtype]
         self.draft = draft
         self.scalars = scalars
+        self.algorithm: Algorithm = algorithm
         self.accumulators: list[Accumulator] = []
-        self.packs: dict[tuple[int, PackSpec], Buffer] = {}
+        self.packs: dict[tuple[int, PackSpec | WinogradPackSpec], Buffer] = {}
         self.pack_calls: list[DraftCall] = []
         self.gradient_entries = entries
         self._pack_bytes = 0
@@ -215,22 +216,21 @@ class Lowering:
         by_blocks = (
             one_pixel and size(conv.weight_shape) * self.item > DENSE_BY_BLOCKS and self.draft.batch_size > 1
         )
-        pick = choose.forward_spec if forward else choose.dx_spec
-        spec, pack = pick(
-            conv, inside, outside, self.machine,
-            epilogue=epilogue, scalars=self._used(epilogue), mode="blocks" if by_blocks else "images",
-            images=self.draft.batch_size if by_blocks else self.draft.images_per_chunk,
+        found = algorithm.gather(
+            conv, "forward" if forward else "dx", inside, outside, self.machine,
+            epilogue=epilogue, scalars=self._used(epilogue), images=self.draft.images_per_chunk,
+            batch=self.draft.batch_size, direct_by_blocks=by_blocks, algorithm=self.algorithm,
         )  # fmt: skip
-        packed = self._pack(weights, replace(pack, tasks=PACK_TASKS))
+        packed = self._pack(weights, replace(found.pack, tasks=PACK_TASKS))
         arguments = (Argument(source.buffer), Argument(packed), *extra, Argument(result.buffer))
-        if by_blocks:
-            call = DraftCall(spec, arguments, step, step.op, self.draft.batch_size)
-            gathered = gather(spec, self.machine)
-            self.draft.over_tasks([call], gathered.groups * gathered.blocks)
+        units = self.draft.batch_size
+        call = DraftCall(found.spec, arguments, step, step.op, units, refused=found.refused)
+        if found.tasks:
+            self.draft.over_tasks([call], found.tasks)
         else:
-            self._call(step, spec, arguments)
+            self.draft.over_images(call)
 
-    def _pack(self, weights: Stored, pack: PackSpec) -> Buffer:
+    def _pack(self, weights: Stored, pack: PackSpec | WinogradPackSpec) -> Buffer:
         """The packed weights; made once for each weights and order. Packs of parameters are made when these change."""
         key = (id(weights.buffer), pack)
         if key not in self.packs:
@@ -261,21 +261,22 @@ class Lowering:
         if flat is not None:
             conv, layout = flat, _flat(layout)
         length = size(conv.weight_shape)
-        batch = self.draft.batch_size
-        if length <= BESIDE:
-            spec = choose.dw_spec(conv, layout, dy.layout, self.machine)
+        batch, beside = self.draft.batch_size, length <= BESIDE
+        found = algorithm.weight_gradient(
+            conv, layout, dy.layout, self.machine,
+            images=self.draft.images_per_chunk, batch=batch, by_blocks=not beside, algorithm=self.algorithm,
+        )  # fmt: skip
+        spec, operands = found.spec, (Argument(x.buffer), Argument(dy.buffer))
+        if beside:
             _, slab = self._sum(step.results[0], length, self.draft.chunks)
-            self._call(step, spec, (Argument(x.buffer), Argument(dy.buffer), slab), always=True)
+            call = DraftCall(spec, (*operands, slab), step, step.op, batch, True, refused=found.refused)
+            self.draft.over_images(call)
             return
-        spec = choose.dw_spec(conv, layout, dy.layout, self.machine, mode="blocks")
         groups = image_groups(conv.groups * spec.k_blocks * spec.c_blocks, batch)
-        found, slab = self._sum(step.results[0], length, groups)
-        spec = replace(
-            spec, image_groups=groups, images_per_group=-(-batch // groups), slab_stride=found.stride
-        )
-        call = DraftCall(
-            spec, (Argument(x.buffer), Argument(dy.buffer), replace(slab, per_chunk=0)), step, step.op, batch
-        )
+        total, slab = self._sum(step.results[0], length, groups)
+        spec = algorithm.at_groups(spec, groups, batch, total.stride)
+        whole = replace(slab, per_chunk=0)
+        call = DraftCall(spec, (*operands, whole), step, step.op, batch, refused=found.refused)
         self.draft.over_tasks([call], spec.tasks)
 
     def _pool(self, step: Step, w: Window, counted: bool | None) -> None:

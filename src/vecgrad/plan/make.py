@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.graph.verify import verify
+from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.kernels.offer import Refusal
 from vecgrad.kernels.registry import candidates, chosen, scratch_bytes
 from vecgrad.plan.accumulate import SEGMENT, slabs_for
@@ -31,18 +32,19 @@ class Update:
 
 def make(
     graph: Graph, machine: Machine, dtype: str, batch_size: int, offsets: Mapping[str, int], entries: int,
-    update: Update | None = None,
+    update: Update | None = None, *, algorithm: Algorithm = "auto",
 ) -> Plan:  # fmt: skip
     """The plan of ``graph`` for ``machine``.
 
     offsets: where each parameter begins in the flat arrays of ``entries`` entries. With ``update`` the plan goes on,
-    in its part "update", to change the parameters by their gradients.
+    in its part "update", to change the parameters by their gradients. algorithm: "auto", or "direct" for convolutions
+    without Winograd's transforms.
     """
     verify(graph)
     scalars = ("images", "inverse_weight", "learning_rate", *(update.scalars if update else ()))
     chunks = slabs_for(batch_size)
     draft = Draft(batch_size, chunks, -(-batch_size // chunks))
-    lowering = Lowering(graph, machine, dtype, draft, scalars, offsets, entries)
+    lowering = Lowering(graph, machine, dtype, draft, scalars, offsets, entries, algorithm)
     for step in fuse(graph):
         lowering.lower(step)
     stored = _keep_results(graph, lowering, offsets)
@@ -145,7 +147,7 @@ def _call(call: DraftCall, phase: DraftPhase, draft: Draft, machine: Machine) ->
         seconds=offer.seconds * call.units,
         scratch=scratch_bytes(call.spec, machine),
         always=call.always,
-        refused=refused,
+        refused=(*call.refused, *refused),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from vecgrad.spec.kernel import KernelSpec
+from vecgrad.spec.kernel import KernelSpec, WinogradTile
 from vecgrad.spec.machine import Machine
 from vecgrad.spec.tensor import Layout
 
@@ -38,7 +38,7 @@ class Place:
 class PlannedCall:
     """One kernel call. ``units``: images or entries that it covers in a full batch, for the totals.
 
-    refused: the kernels that could not serve it, with their reasons.
+    refused: the kernels and algorithms that could not serve it or promise less, with their reasons.
     """
 
     spec: KernelSpec
@@ -173,6 +173,8 @@ def _call_json(call: PlannedCall) -> dict[str, object]:
 
 def _tile(tile: object) -> str:
     vectors = getattr(tile, "vectors", 0)
+    if isinstance(tile, WinogradTile):
+        return f"{tile.scalars}×{vectors}v/{tile.block}"
     if hasattr(tile, "channels"):
         taps = f"{getattr(tile, 'rows', 1)}×{getattr(tile, 'cols', 1)}×"
         return f"{'' if taps == '1×1×' else taps}{tile.channels}c×{vectors}v"

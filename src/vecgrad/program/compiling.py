@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.layers import Layer, Sequential, Softmax
 from vecgrad.losses import LOSSES, CrossEntropy, Loss, by_name
 from vecgrad.program.backend import Backend
@@ -37,6 +38,7 @@ def compile(
     parameters: Mapping[str, Any] | None = None,
     *,
     machine: Machine | None = None,
+    algorithm: Algorithm = "auto",
 ) -> Program:
     """A program for ``model`` on images of ``input_shape`` (H, W, C).
 
@@ -44,6 +46,8 @@ def compile(
     batch_size: the largest batch of a step. threads: at most so many (None: as set_num_threads says). seed: of the first
     parameters, unless ``parameters`` gives them. dtype: "float32" or "float64". backend: "native" or "reference" (NumPy,
     slow). machine: the processor to make code for (default: this one; narrower instruction sets of it for tests).
+    algorithm: "auto", where large 3 × 3 convolutions take a third of the multiplications and round two to three times as
+    much (Winograd), or "direct".
 
     Raises ShapeError naming the layer that cannot work, ArgumentError for arguments that mean nothing.
 
@@ -68,6 +72,8 @@ def compile(
         raise ArgumentError(f"seed must be an integer from 0 to 2**64 - 1, got {seed!r}")
     if dtype not in ("float32", "float64"):
         raise ArgumentError(f'dtype must be "float32" or "float64", got {dtype!r}')
+    if algorithm != "auto" and algorithm != "direct":
+        raise ArgumentError(f'algorithm must be "auto" or "direct", got {algorithm!r}')
     output = model.infer(shape)
     stated = model.parameters(shape)
     chosen_loss = None if loss is None else by_name(loss, LOSSES)
@@ -78,7 +84,18 @@ def compile(
         raise ArgumentError('an optimizer needs a loss; pass loss="cross_entropy" or loss="mse"')
     layout = FlatLayout.of(stated)
     computing = _backend(
-        backend, model, shape, output, chosen_loss, update, layout, dtype, batch_size, threads, machine
+        backend,
+        model,
+        shape,
+        output,
+        chosen_loss,
+        update,
+        layout,
+        dtype,
+        batch_size,
+        threads,
+        machine,
+        algorithm,
     )
     program = Program(model, shape, output, chosen_loss, update, batch_size, seed, dtype, layout, computing)
     if parameters is None:
@@ -129,6 +146,7 @@ def _update(optimizer: str | Update | None) -> Update | None:
 def _backend(
     kind: str, model: Layer, shape: Shape, output: Shape, loss: Loss | None, update: Update | None,
     layout: FlatLayout, dtype: str, batch_size: int, threads: int | None, machine: Machine | None,
+    algorithm: Algorithm,
 ) -> Backend:  # fmt: skip
     if kind not in ("native", "reference"):
         raise ArgumentError(f'backend must be "native" or "reference", got {kind!r}')
@@ -139,7 +157,7 @@ def _backend(
             from vecgrad.program.native_backend import NativeBackend
 
             return NativeBackend(
-                model, shape, output, loss, update, layout, dtype, batch_size, threads, machine
+                model, shape, output, loss, update, layout, dtype, batch_size, threads, machine, algorithm
             )
         warnings.warn("llvmlite is not installed: computing with NumPy, correctly but slowly", stacklevel=3)
     return ReferenceBackend(model, loss, update, layout, dtype, threads)

@@ -10,6 +10,7 @@ import numpy as np
 
 from vecgrad.graph.build import Wanted, record, record_update
 from vecgrad.kernels import registry
+from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.layers import Layer
 from vecgrad.losses import Loss
 from vecgrad.plan import BASES, Plan, Update, make
@@ -45,9 +46,11 @@ class NativeBackend:
     def __init__(
         self, model: Layer, input_shape: Shape, output_shape: Shape, loss: Loss | None, update: Rule | None,
         layout: FlatLayout, dtype: str, batch_size: int, threads: int | None, machine: Machine | None,
+        algorithm: Algorithm = "auto",
     ) -> None:  # fmt: skip
         self.machine = machine or host_machine()
         self.threads = threads
+        self.algorithm: Algorithm = algorithm
         self._model, self._loss, self._update, self._layout = model, loss, update, layout
         self.shapes = (input_shape, output_shape)
         self._dtype, self._batch_size = dtype, batch_size
@@ -87,7 +90,10 @@ class NativeBackend:
         if training and self._update is not None:
             rule = record_update(self._update, self._layout.entries, self._dtype)
             update = Update(rule, self._update.state(), tuple(self._update.scalars(1)))
-        return make(graph, self.machine, self._dtype, self._batch_size, offsets, self._layout.entries, update)
+        return make(
+            graph, self.machine, self._dtype, self._batch_size, offsets, self._layout.entries, update,
+            algorithm=self.algorithm,
+        )  # fmt: skip
 
     def run(
         self, wanted: Wanted, x: Array, t: Array | None, w: Array | None, scalars: Mapping[str, float]

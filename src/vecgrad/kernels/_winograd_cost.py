@@ -1,0 +1,155 @@
+"""When Winograd's algorithm is worth it, and how its products are cut.
+
+Whether it is used is part of the bits. So that question is answered in cycles of one fixed processor (vectors of 16
+lanes, two multiply-adds a cycle), from shapes alone; only the tile depends on the machine at hand.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from vecgrad.kernels._cost import bundle_cycles, most_scalars
+from vecgrad.kernels._winograd_tiles import Domain, Grid
+from vecgrad.kernels.conv import balanced
+from vecgrad.spec.geometry import Conv
+from vecgrad.spec.kernel import WinogradTile
+from vecgrad.spec.machine import Machine
+
+_LANES = 16
+# Cycles for a vector of channels of a tile into and out of the domain, and the share of two multiply-adds a cycle that
+# the 36 products reach (bench/conv.py).
+_IN, _OUT, _SHARE = 90.0, 80.0, 0.75
+_DIRECT_SHARE = 0.85
+# Bytes of weights a cycle: from the second-level cache, from further away; and how many of them the former holds.
+_NEAR, _FAR, _HELD = 24.0, 8.0, 1024 * 1024
+# Tiles that meet a vector of weights while it is at hand, at most.
+_TOGETHER = 32
+# Cycles for a vector of a weight gradient's sums: cleared, and back from the domain.
+_SUMS = 150.0
+# It must promise so much less to be used: direct kernels are exact on integers, and cost no transformed weights.
+_WORTH = 0.85
+
+
+def refusal(conv: Conv, dtype: str) -> str:
+    """Why the algorithm does not apply; "" where it does."""
+    window = conv.window
+    if window.kernel != (3, 3):
+        return f"a kernel of {window.kernel[0]} × {window.kernel[1]}, not 3 × 3"
+    if window.stride != (1, 1) or window.dilation != (1, 1):
+        return "stride and dilation must be 1"
+    if conv.groups != 1:
+        return "channels in groups"
+    if min(conv.channels_in, conv.channels_out) < _LANES:
+        return f"fewer than {_LANES} channels"
+    if dtype != "float32":
+        return f"{dtype} is for exact work"
+    return ""
+
+
+def _vectors(channels: int) -> int:
+    return -(-channels // _LANES)
+
+
+def gather_cycles(conv: Conv, direction: str, images: int, parts: int = 1) -> float:
+    """Of an image, forward or data gradient, where a chunk or task has ``images`` images and one of ``parts`` of the outputs."""
+    c, k = conv.channels_in, conv.channels_out
+    inner, outer = (c, k) if direction == "forward" else (k, c)
+    height, width = conv.window.out_size if direction == "forward" else conv.window.in_size
+    tiles = images * Grid(height, width).tiles
+    blocks = -(-tiles // _TOGETHER)
+    near = 36 * inner * outer * 4 <= _HELD
+    read = blocks * 4 * _LANES / (_NEAR if near else _FAR)
+    products = 36 * inner * _vectors(outer) * max(tiles / 2 / _SHARE, read)
+    total = products + tiles * (_IN * _vectors(inner) * parts + _OUT * _vectors(outer))
+    return total / images
+
+
+def direct_cycles(conv: Conv, direction: str) -> float:
+    """Of an image, by the direct kernel."""
+    c, k = conv.channels_in, conv.channels_out
+    inner, outer = (k, c) if direction == "dx" else (c, k)
+    p, q = conv.window.out_size
+    return p * q * 9 * inner * _vectors(outer) / 2 / _DIRECT_SHARE
+
+
+def seconds(cycles: float, machine: Machine) -> float:
+    """Cycles of the fixed processor, predicted for a machine."""
+    return cycles * 4 * _LANES / (machine.gflops * 1e9)
+
+
+@functools.lru_cache(maxsize=1024)
+def gather_tile(inner: int, outer: int, tiles: int, machine: Machine) -> WinogradTile:
+    """The cut of ``tiles`` tiles: the least predicted time of the products, then a block that the caches hold."""
+    lanes = machine.lanes("float32")
+    total = -(-outer // lanes)
+    found = []
+    for vectors in range(1, min(total, 4) + 1):
+        for scalars in range(1, min(most_scalars(machine, vectors, 1), max(tiles, 1)) + 1):
+            block = _block(inner, vectors * lanes, tiles, scalars, machine)
+            blocks, rest = divmod(tiles, block)
+            groups = blocks * (block // scalars) + -(-rest // scalars)
+            panel = inner * vectors * lanes * 4
+            streamed = vectors * lanes * 4 if panel > machine.l1 // 2 else 0
+            one = inner * bundle_cycles(scalars, vectors, 1, scalars, streamed) + 2 * scalars * vectors
+            found.append(
+                (groups * one * -(-total // vectors), -vectors, WinogradTile(vectors, scalars, block))
+            )
+    return min(found, key=lambda each: each[:2])[2]
+
+
+def _block(inner: int, outer: int, tiles: int, scalars: int, machine: Machine) -> int:
+    """Tiles of a block, in whole register tiles: about 32, more where weights are many and must be streamed."""
+    most = 32 if inner <= 128 else 64
+    while most > 32 and Domain(most, inner, 4).nbytes + Domain(most, outer, 4).nbytes > machine.l2:
+        most -= 8
+    most = max(most // scalars, 1) * scalars
+    whole = -(-tiles // scalars) * scalars
+    if whole <= most:
+        return whole
+    return balanced(whole // scalars, most // scalars)[0][2] * scalars
+
+
+def dw_cycles(conv: Conv, images: int) -> float:
+    """Of an image, weight gradient, where a slab covers ``images`` images."""
+    c, k = conv.channels_in, conv.channels_out
+    both = _IN * (_vectors(c) * -(-k // _DW_BLOCK) + _vectors(k) * -(-c // _DW_BLOCK))
+    tiles = Grid(*conv.window.out_size).tiles
+    return tiles * (36 * c * _vectors(k) / 2 / _SHARE + both) + _SUMS * c * _vectors(k) / images
+
+
+# Channels of a task's block, both in and out: with 36 sums for each pair 590 KB of a second-level cache. The same on
+# every machine, for it fixes how many tasks there are.
+_DW_BLOCK = 64
+
+
+def dw_block(channels: int) -> int:
+    """Equal blocks in whole vectors of any machine.
+
+    >>> dw_block(80), dw_block(512), dw_block(17)
+    (48, 64, 32)
+    """
+    vectors = _vectors(channels)
+    return -(-vectors // -(-channels // _DW_BLOCK)) * _LANES
+
+
+@functools.lru_cache(maxsize=1024)
+def dw_tile(c_block: int, k_block: int, tiles: int, machine: Machine) -> WinogradTile:
+    """The cut of a block of channels, each of whose tasks or chunks covers ``tiles`` tiles."""
+    total = k_block // machine.lanes("float32")
+    found = []
+    for vectors in (v for v in range(1, min(total, 4) + 1) if total % v == 0):
+        for scalars in range(1, min(most_scalars(machine, vectors, 1), c_block) + 1):
+            cycles = sum(
+                (end - first) // wide * bundle_cycles(wide, vectors, 1, wide)
+                for first, end, wide in balanced(c_block, scalars)
+            )
+            found.append((cycles * (total // vectors), -vectors, WinogradTile(vectors, scalars, 1)))
+    best = min(found, key=lambda each: each[:2])[2]
+    return WinogradTile(
+        best.vectors, best.scalars, min(max(tiles, 1), 64 if c_block * k_block <= 2048 else 48)
+    )
+
+
+def worth(cycles: float, conv: Conv, direction: str) -> bool:
+    """Whether so many cycles an image are few enough."""
+    return cycles <= _WORTH * direct_cycles(conv, direction)

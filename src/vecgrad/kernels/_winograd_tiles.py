@@ -1,0 +1,205 @@
+"""Tiles of images into the Winograd domain: blocks of n × n pixels become 36 numbers for each channel.
+
+The tiles of all images are numbered one behind the other, so that a block of them may cross images. Both passes
+of a transform, columns then rows, go through a few vectors of scratch that stay in L1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vecgrad.kernels import access
+from vecgrad.kernels._cases import cases
+from vecgrad.kernels._runs import fill_run
+from vecgrad.kernels._winograd_steps import Step
+from vecgrad.kernels.builder import Builder, Index, Value
+from vecgrad.spec.tensor import Layout
+from vecgrad.spec.winograd import INPUTS, OUTPUTS
+
+PLANES = INPUTS * INPUTS
+_LINE = 64
+
+
+def apart(nbytes: int) -> int:
+    """``nbytes`` in whole cache lines, an odd number of them: what lies so far apart shares no cache sets.
+
+    >>> apart(4096), apart(100)
+    (4160, 192)
+    """
+    return (-(-nbytes // _LINE) | 1) * _LINE
+
+
+@dataclass(frozen=True)
+class Grid:
+    """4 × 4 tiles of maps of height × width pixels."""
+
+    height: int
+    width: int
+
+    @property
+    def rows(self) -> int:
+        return -(-self.height // OUTPUTS)
+
+    @property
+    def cols(self) -> int:
+        return -(-self.width // OUTPUTS)
+
+    @property
+    def tiles(self) -> int:
+        """Of one image."""
+        return self.rows * self.cols
+
+    def place(self, b: Builder, tile: Value) -> tuple[Value, Value, Value]:
+        """(image, first row, first column) of a tile."""
+        image, within = b.div(tile, self.tiles), b.rem(tile, self.tiles)
+        row, col = b.div(within, self.cols), b.rem(within, self.cols)
+        return image, b.mul(row, OUTPUTS), b.mul(col, OUTPUTS)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Memory for the 36 planes of a block of tiles: ``tiles`` rows of ``channels`` entries each. Sizes in bytes."""
+
+    tiles: int
+    channels: int
+    item: int
+
+    @property
+    def tile(self) -> int:
+        """From a tile to the next."""
+        return apart(self.channels * self.item)
+
+    @property
+    def plane(self) -> int:
+        return apart(self.tiles * self.tile)
+
+    @property
+    def nbytes(self) -> int:
+        return PLANES * self.plane
+
+
+@dataclass(frozen=True)
+class Patches:
+    """What a map's tiles read: size × size pixels from (4·row + top, 4·column + left) on, zeros outside the map.
+
+    step: the transform along one axis. grid: of the outputs that tiles are counted by. channels: of a block.
+    """
+
+    source: Layout
+    grid: Grid
+    size: int
+    top: int
+    left: int
+    step: Step
+    channels: int
+    item: int = 4
+
+    @property
+    def line_bytes(self) -> int:
+        """A line of zeros, for rows outside the map."""
+        return self.size * self.source.pitch * self.item
+
+    @property
+    def columns_bytes(self) -> int:
+        """The vectors between the passes, of the widest machine."""
+        return INPUTS * self.size * _LINE
+
+    @property
+    def scratch_bytes(self) -> int:
+        return apart(self.line_bytes) + apart(self.columns_bytes)
+
+    def prepare(self, b: Builder, scratch: Value) -> None:
+        """To be called once before tiles are transformed."""
+        fill_run(b, scratch, self.line_bytes // self.item)
+
+    def transform(
+        self,
+        b: Builder,
+        scratch: Value,
+        source: Value,
+        channel: Index,
+        first: Value,
+        count: Value,
+        target: Value,
+        domain: Domain,
+    ) -> None:
+        """Tiles first … first + count − 1 of the images at ``source``, channels from ``channel`` on, to ``target``."""
+        columns = b.at(scratch, apart(self.line_bytes))
+        vectors = -(-self.channels // b.lanes)
+        total = -(-self.source.channels // b.lanes)
+        start = b.div(channel, b.lanes) if isinstance(channel, Value) else b.int64(channel // b.lanes)
+        end: Index = vectors if total == vectors else b.least(vectors, b.sub(total, start))
+        exact = not access.whole(b, self.source)
+        rest = self.source.channels - (total - 1) * b.lanes if exact else b.lanes
+        with b.loop(0, count) as each:
+            image, row, col = self.grid.place(b, b.add(first, each.i))
+            pixels, begin, turns = self._pixels(b, scratch, source, image, row, col)
+            self._clear(b, columns, begin, turns)
+            here = b.at(target, b.mul(each.i, domain.tile))
+            with b.loop(0, end) as vector:
+                number = b.add(start, vector.i)
+                for lanes in cases(b, number, total - 1, b.lanes, rest):
+                    self._columns(b, columns, pixels, begin, turns, number, lanes)
+                self._rows(b, columns, b.at(here, b.mul(vector.i, b.lanes * self.item)), domain)
+
+    def _pixels(
+        self, b: Builder, zeros: Value, source: Value, image: Value, row: Value, col: Value
+    ) -> tuple[list[Value], Value, Value]:
+        """The first pixel inside the map of each row; the number of the first column inside, and how many are."""
+        layout = self.source
+        top, left = b.add(row, self.top), b.add(col, self.left)
+        begin = b.least(b.most(0, b.sub(0, left)), self.size)
+        end = b.least(self.size, b.sub(layout.width, left))
+        turns = b.most(0, b.sub(end, begin))
+        base = b.at(source, b.mul(image, layout.nbytes))
+        across = b.mul(b.add(left, begin), layout.pitch * self.item)
+        pixels = []
+        for r in range(self.size):
+            number = b.add(top, r)
+            inside = b.icmp("ult", number, layout.height)
+            there = b.at(base, b.add(b.mul(number, layout.row * self.item), across))
+            pixels.append(b.select(inside, there, zeros))
+        return pixels, begin, turns
+
+    def _clear(self, b: Builder, columns: Value, begin: Value, turns: Value) -> None:
+        """Zeros for the columns outside the map, once for all channels."""
+
+        def clear(start: Index, end: Index) -> None:
+            with b.loop(start, end) as col:
+                here = b.at(columns, b.mul(col.i, _LINE))
+                for r in range(INPUTS):
+                    b.store(b.zero(), b.at(here, r * self.size * _LINE), self.item)
+
+        clear(0, begin)
+        clear(b.add(begin, turns), self.size)
+
+    def _columns(
+        self,
+        b: Builder,
+        columns: Value,
+        pixels: list[Value],
+        begin: Value,
+        turns: Value,
+        vector: Value,
+        lanes: int,
+    ) -> None:
+        """First pass: down each column inside the map."""
+        offset = b.mul(vector, b.lanes * self.item)
+        target = b.at(columns, b.mul(begin, _LINE))
+        pitch = self.source.pitch * self.item
+        with b.loop(0, turns, carried=[offset, target]) as turn:
+            offset, target = turn.carried
+            values = [b.load_lanes(b.at(pixel, offset), lanes) for pixel in pixels]
+            for r, value in enumerate(self.step(b, values)):
+                b.store(value, b.at(target, r * self.size * _LINE), self.item)
+            turn.again(b.add(offset, pitch), b.at(target, _LINE))
+
+    def _rows(self, b: Builder, columns: Value, target: Value, domain: Domain) -> None:
+        """Second pass: along each row, and out to the planes."""
+        for r in range(INPUTS):
+            line = [
+                b.load(b.vector, b.at(columns, (r * self.size + s) * _LINE), self.item)
+                for s in range(self.size)
+            ]
+            for s, value in enumerate(self.step(b, line)):
+                b.store(value, b.at(target, (r * INPUTS + s) * domain.plane), self.item)

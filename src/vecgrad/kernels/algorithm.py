@@ -1,0 +1,170 @@
+"""Direct or Winograd: the algorithm of a convolution's directions, from shapes and the batch alone.
+
+An algorithm is part of the bits, so neither the machine nor a timing has a say: equal programs choose alike
+everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from vecgrad.kernels import _winograd_cost as cost
+from vecgrad.kernels import choose, winograd
+from vecgrad.kernels._winograd_tiles import Grid
+from vecgrad.spec.geometry import Conv
+from vecgrad.spec.kernel import (
+    ConvDwSpec,
+    ConvDxSpec,
+    ConvSpec,
+    Epilogue,
+    PackSpec,
+    WinogradDwSpec,
+    WinogradDxSpec,
+    WinogradPackSpec,
+    WinogradSpec,
+)
+from vecgrad.spec.machine import Machine
+from vecgrad.spec.tensor import Layout
+
+Algorithm = Literal["auto", "direct"]
+
+# Weights in the domain that are larger than this should meet so many tiles at a time: where chunks of images have fewer,
+# the layer becomes tasks of several chunks' images, and those are cut by channels until there are tasks enough.
+_LARGE = 1024 * 1024
+_TILES = 32
+_TASKS = 8
+_PLAIN = Epilogue()
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A forward convolution's or data gradient's kernel, the pack of its weights, the
+    tasks it is cut into (0: chunks of images), and what was not chosen, with the reason."""
+
+    spec: ConvSpec | ConvDxSpec | WinogradSpec
+    pack: PackSpec | WinogradPackSpec
+    tasks: int = 0
+    refused: tuple[str, ...] = ()
+
+
+def gather(
+    conv: Conv, direction: Literal["forward", "dx"], input: Layout, output: Layout, machine: Machine, *,
+    epilogue: Epilogue, scalars: tuple[str, ...], images: int, batch: int, direct_by_blocks: bool, algorithm: Algorithm,
+) -> Gathered:  # fmt: skip
+    """The kernel for chunks of ``images`` images of a batch of ``batch``. ``input`` and ``output`` are what the direction reads
+    and writes. direct_by_blocks: a direct kernel has tasks of blocks of weights.
+
+    >>> from vecgrad.spec.geometry import window
+    >>> from vecgrad.spec.machine import AVX512
+    >>> layout = Layout(16, 16, 64, 64)
+    >>> found = gather(
+    ...     Conv(window((16, 16), 3, padding="same"), 64, 64), "forward", layout, layout, AVX512, epilogue=Epilogue(),
+    ...     scalars=(), images=4, batch=64, direct_by_blocks=False, algorithm="auto")
+    >>> type(found.spec).__name__, found.refused[0][:11]
+    ('WinogradSpec', 'conv.direct')
+    """
+    name = "conv" if direction == "forward" else "conv_dx"
+    reason = _refusal(conv, output.dtype, algorithm)
+    tiles = Grid(output.height, output.width).tiles
+    large = 36 * 4 * conv.channels_in * conv.channels_out > _LARGE
+    groups, parts = 0, 1
+    if large and images * tiles < _TILES and images < batch:
+        images = min(-(-_TILES // tiles), batch)
+        groups = -(-batch // images)
+        while groups * parts < _TASKS and parts * 64 < output.channels:
+            parts *= 2
+    if not reason:
+        cycles = cost.gather_cycles(conv, direction, images, parts)
+        direct_cycles = cost.direct_cycles(conv, direction)
+        if cost.worth(cycles, conv, direction):
+            spec, pack = winograd_spec(
+                conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars, images=images,
+                image_groups=groups, parts=parts,
+            )  # fmt: skip
+            refused = (f"{name}.direct: {_comparison(direct_cycles, cycles)}",)
+            return Gathered(spec, pack, spec.tasks if groups else 0, refused)
+        reason = _comparison(cycles, direct_cycles)
+    pick = choose.forward_spec if direction == "forward" else choose.dx_spec
+    direct, packed = pick(
+        conv, input, output, machine, epilogue=epilogue, scalars=scalars,
+        mode="blocks" if direct_by_blocks else "images", images=batch if direct_by_blocks else images,
+    )  # fmt: skip
+    tasks = choose.blocks(direct, machine) if direct_by_blocks else 0
+    return Gathered(direct, packed, tasks, _note(f"{name}.winograd", conv, reason))
+
+
+def winograd_spec(
+    conv: Conv, direction: Literal["forward", "dx"], input: Layout, output: Layout, machine: Machine, *,
+    epilogue: Epilogue = _PLAIN, scalars: tuple[str, ...] = (), images: int = 1, image_groups: int = 0, parts: int = 1,
+) -> tuple[WinogradSpec, WinogradPackSpec]:  # fmt: skip
+    """Winograd's kernel and its pack. image_groups: tasks of groups of ``images`` images and ``parts`` of the channels; 0: chunks
+    of about ``images`` images."""
+    kind = WinogradSpec if direction == "forward" else WinogradDxSpec
+    c, k = conv.channels_in, conv.channels_out
+    inner, outer = (c, k) if direction == "forward" else (k, c)
+    tile = cost.gather_tile(inner, outer, Grid(output.height, output.width).tiles * images, machine)
+    spec = kind(conv, input, output, tile, epilogue=epilogue, scalars=scalars)
+    if image_groups:
+        spec = replace(spec, mode="blocks", image_groups=image_groups, images_per_group=images, parts=parts)
+    return spec, winograd.Shape(spec, machine).pack
+
+
+@dataclass(frozen=True)
+class Summed:
+    """A weight gradient's kernel, and what was not chosen, with the reason."""
+
+    spec: ConvDwSpec | WinogradDwSpec
+    refused: tuple[str, ...] = ()
+
+
+def weight_gradient(
+    conv: Conv, input: Layout, dy: Layout, machine: Machine, *,
+    images: int, batch: int, by_blocks: bool, algorithm: Algorithm,
+) -> Summed:  # fmt: skip
+    """The kernel for chunks of ``images`` images, or ``by_blocks`` for tasks, whose images the planner still has to fill in
+    (``at_groups``)."""
+    reason = _refusal(conv, dy.dtype, algorithm)
+    if not reason:
+        covered = batch if by_blocks else images
+        cycles, direct_cycles = cost.dw_cycles(conv, max(covered, 1)), cost.direct_cycles(conv, "dw")
+        if cost.worth(cycles, conv, "dw"):
+            spec = winograd_dw_spec(conv, input, dy, machine, images=covered, by_blocks=by_blocks)
+            return Summed(spec, (f"conv_dw.direct: {_comparison(direct_cycles, cycles)}",))
+        reason = _comparison(cycles, direct_cycles)
+    direct = choose.dw_spec(conv, input, dy, machine, mode="blocks" if by_blocks else "images")
+    return Summed(direct, _note("conv_dw.winograd", conv, reason))
+
+
+def winograd_dw_spec(
+    conv: Conv, input: Layout, dy: Layout, machine: Machine, *, images: int, by_blocks: bool
+) -> WinogradDwSpec:
+    """Winograd's weight gradient: all channels at once for chunks of images, or tasks of blocks of channels."""
+    c, k = conv.channels_in, conv.channels_out
+    c_block, k_block = (cost.dw_block(c), cost.dw_block(k)) if by_blocks else (c, -(-k // 16) * 16)
+    tiles = Grid(dy.height, dy.width).tiles * images
+    tile = cost.dw_tile(c_block, k_block, tiles, machine)
+    return WinogradDwSpec(conv, input, dy, tile, k_block, c_block, "blocks" if by_blocks else "images")
+
+
+def at_groups(
+    spec: ConvDwSpec | WinogradDwSpec, groups: int, batch: int, stride: int
+) -> ConvDwSpec | WinogradDwSpec:
+    """A spec of tasks with ``batch`` images cut into ``groups``, whose slabs lie ``stride`` entries apart."""
+    return replace(spec, image_groups=groups, images_per_group=-(-batch // groups), slab_stride=stride)
+
+
+def _refusal(conv: Conv, dtype: str, algorithm: Algorithm) -> str:
+    return cost.refusal(conv, dtype) or (
+        "" if algorithm == "auto" else "the program asks for direct convolutions"
+    )
+
+
+def _comparison(cycles: float, chosen: float) -> str:
+    """Why not, in the cost model's words."""
+    return f"{cycles / 1e3:.1f} against {chosen / 1e3:.1f} thousand cycles an image"
+
+
+def _note(kernel: str, conv: Conv, reason: str) -> tuple[str, ...]:
+    """Refusals that say something: nobody expects Winograd's algorithm of a product of matrices."""
+    return (f"{kernel}: {reason}",) if conv.window.taps > 1 and conv.window.out_size != (1, 1) else ()

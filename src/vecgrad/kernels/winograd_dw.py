@@ -1,0 +1,209 @@
+"""Winograd's F(4 × 4, 3 × 3), weight gradient: dW = Gᵀ [Σ (A dy Aᵀ) ∘ (Bᵀ x B)] G over all tiles of all images.
+
+Loops: blocks of tiles → x and dy into the Winograd domain → plane → register tiles of input channels × vectors of
+output channels → tiles. The 36 sums of each pair of channels lie in scratch from the first tile to the last, and
+come back from the domain once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vecgrad.kernels import _winograd_steps as steps
+from vecgrad.kernels._cases import cases
+from vecgrad.kernels._contract import Accumulators, Contraction, Level
+from vecgrad.kernels._runs import fill_run
+from vecgrad.kernels._winograd_cost import dw_cycles, refusal, seconds
+from vecgrad.kernels._winograd_tiles import PLANES, Domain, Grid, Patches, apart
+from vecgrad.kernels.builder import Builder, Index, Value
+from vecgrad.kernels.conv import balanced
+from vecgrad.kernels.offer import Offer, Refusal
+from vecgrad.spec.kernel import WinogradDwSpec
+from vecgrad.spec.machine import ITEM_BYTES, Machine
+from vecgrad.spec.winograd import INPUTS, OUTPUTS, TAPS
+
+_LINE = 64
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the generator needs to know about a spec, and where scratch lies."""
+
+    spec: WinogradDwSpec
+    machine: Machine
+
+    @property
+    def item(self) -> int:
+        return ITEM_BYTES[self.spec.dy.dtype]
+
+    @property
+    def lanes(self) -> int:
+        return self.machine.lanes(self.spec.dy.dtype)
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(*self.spec.conv.window.out_size)
+
+    @property
+    def x(self) -> Patches:
+        (top, _), (left, _) = self.spec.conv.window.padding
+        return Patches(
+            self.spec.input, self.grid, INPUTS, -top, -left, steps.inputs, self.spec.c_block, self.item
+        )
+
+    @property
+    def dy(self) -> Patches:
+        return Patches(self.spec.dy, self.grid, OUTPUTS, 0, 0, steps.gradients, self.spec.k_block, self.item)
+
+    @property
+    def inputs(self) -> Domain:
+        return Domain(self.spec.tile.block, self.spec.c_block, self.item)
+
+    @property
+    def gradients(self) -> Domain:
+        return Domain(self.spec.tile.block, self.spec.k_block, self.item)
+
+    @property
+    def sums(self) -> Domain:
+        """Rows are input channels."""
+        return Domain(self.spec.c_block, self.spec.k_block, self.item)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Where in scratch lie: memory of x's and of dy's patches, both in the domain, sums, columns; then the end."""
+        sizes = (
+            self.x.scratch_bytes,
+            self.dy.scratch_bytes,
+            self.inputs.nbytes,
+            self.gradients.nbytes,
+            self.sums.nbytes,
+            TAPS * INPUTS * _LINE,
+        )
+        places = [0]
+        for size in sizes:
+            places.append(places[-1] + apart(size))
+        return tuple(places)
+
+
+def scratch_bytes(spec: WinogradDwSpec, machine: Machine) -> int:
+    """Bytes of scratch that the kernel uses."""
+    return Shape(spec, machine).places[-1]
+
+
+def offer(spec: WinogradDwSpec, machine: Machine) -> Offer | Refusal:
+    """3 × 3 kernels, stride 1, one group, float32."""
+    name = "conv_dw.winograd"
+    reason = refusal(spec.conv, spec.dy.dtype)
+    if reason:
+        return Refusal(name, reason)
+    read = spec.input.nbytes + spec.dy.nbytes
+    images = max(1, spec.images_per_group)
+    return Offer(
+        name, spec.conv.flops, read, 0, seconds(dw_cycles(spec.conv, images), machine), "36 products for 144"
+    )
+
+
+def generate(spec: WinogradDwSpec, machine: Machine) -> str:
+    """LLVM IR of the kernel."""
+    return _Generator(Shape(spec, machine)).module()
+
+
+class _Generator:
+    def __init__(self, shape: Shape) -> None:
+        self.shape, self.spec = shape, shape.spec
+        self.b = Builder(shape.machine, shape.spec.dy.dtype)
+        self.x, self.dy, self.slab = (self.b.operand(n) for n in range(3))
+        self.memory = [self.b.at(self.b.scratch, place) for place in shape.places[:-1]]
+
+    def module(self) -> str:
+        b, s, spec = self.b, self.shape, self.spec
+        s.x.prepare(b, self.memory[0])
+        s.dy.prepare(b, self.memory[1])
+        fill_run(b, self.memory[4], s.sums.nbytes // s.item)
+        if spec.mode == "images":
+            self._sum(b.int64(0), b.images, b.int64(0), b.int64(0))
+            self._write(b.int64(0), b.int64(0))
+        else:
+            c_block, task = b.rem(b.begin, spec.c_blocks), b.div(b.begin, spec.c_blocks)
+            k_block, part = b.rem(task, spec.k_blocks), b.div(task, spec.k_blocks)
+            self.slab = b.entry(self.slab, b.mul(part, spec.slab_stride))
+            n = b.let("i64", f"fptosi {b.load('double', Value('%scalars', 'ptr'), 8)} to i64")
+            start = b.mul(part, spec.images_per_group)
+            c, k = b.mul(c_block, spec.c_block), b.mul(k_block, spec.k_block)
+            self._sum(start, b.least(n, b.add(start, spec.images_per_group)), c, k)
+            self._write(c, k)
+        return b.function(spec.name)
+
+    def _sum(self, start: Value, end: Value, c: Value, k: Value) -> None:
+        """The sums over images start … end of the blocks of channels that begin at c and k."""
+        b, s = self.b, self.shape
+        last = b.mul(end, s.grid.tiles)
+        with b.loop(b.mul(start, s.grid.tiles), last, step=self.spec.tile.block) as loop:
+            count = b.least(self.spec.tile.block, b.sub(last, loop.i))
+            s.x.transform(b, self.memory[0], self.x, c, loop.i, count, self.memory[2], s.inputs)
+            s.dy.transform(b, self.memory[1], self.dy, k, loop.i, count, self.memory[3], s.gradients)
+            with b.loop(0, PLANES) as plane:
+                x = b.at(self.memory[2], b.mul(plane.i, s.inputs.plane))
+                dy = b.at(self.memory[3], b.mul(plane.i, s.gradients.plane))
+                sums = b.at(self.memory[4], b.mul(plane.i, s.sums.plane))
+                self._products(x, dy, sums, count)
+
+    def _products(self, x: Value, dy: Value, sums: Value, count: Value) -> None:
+        """One plane: every pair of channels. Channels that do not exist are multiplied too, and not read."""
+        b, s, tile = self.b, self.shape, self.spec.tile
+        width = tile.vectors * b.lanes
+        with b.loop(0, self.spec.k_block, step=width) as k:
+            there = b.entry(dy, k.i)
+            for first, end, channels in balanced(self.spec.c_block, tile.scalars):
+                with b.loop(first, end, step=channels) as c:
+                    place = b.entry(b.at(sums, b.mul(c.i, s.sums.tile)), k.i)
+                    self._tile(b.entry(x, c.i), there, place, channels, count)
+
+    def _tile(self, x: Value, dy: Value, place: Value, channels: int, count: Value) -> None:
+        b, s, vectors = self.b, self.shape, self.spec.tile.vectors
+        width = b.lanes * s.item
+        at = [[n * s.sums.tile + v * width for v in range(vectors)] for n in range(channels)]
+        sums: Accumulators = [[b.load(b.vector, b.at(place, each), s.item) for each in row] for row in at]
+        contraction = Contraction(b, [n * s.item for n in range(channels)], vectors, 1, s.item)
+        sums = contraction.run(sums, x, dy, [Level(count, s.inputs.tile, s.gradients.tile)])
+        for row, values in zip(at, sums, strict=True):
+            for each, value in zip(row, values, strict=True):
+                b.store(value, b.at(place, each), s.item)
+
+    def _write(self, c: Value, k: Value) -> None:
+        """The sums back from the Winograd domain, to the slab."""
+        b, s, conv = self.b, self.shape, self.spec.conv
+        channels = self._real(c, self.spec.c_block, conv.channels_in)
+        total = -(-conv.channels_out // b.lanes)
+        start = b.div(k, b.lanes)
+        vectors = self._real(start, self.spec.k_block // b.lanes, total)
+        rest = conv.channels_out - (total - 1) * b.lanes
+        with b.loop(0, channels) as channel, b.loop(0, vectors) as vector:
+            number = b.add(start, vector.i)
+            source = b.at(self.memory[4], b.mul(channel.i, s.sums.tile))
+            self._columns(b.at(source, b.mul(vector.i, b.lanes * s.item)))
+            line = b.mul(b.add(c, channel.i), conv.channels_out)
+            target = b.entry(self.slab, b.add(line, b.mul(number, b.lanes)))
+            for lanes in cases(b, number, total - 1, b.lanes, rest):
+                self._rows(target, lanes)
+
+    def _real(self, first: Value, block: int, total: int) -> Index:
+        """How many of a block from ``first`` on exist."""
+        return block if total % block == 0 else self.b.least(block, self.b.sub(total, first))
+
+    def _columns(self, source: Value) -> None:
+        b, s = self.b, self.shape
+        for j in range(INPUTS):
+            places = (b.at(source, (i * INPUTS + j) * s.sums.plane) for i in range(INPUTS))
+            column = [b.load(b.vector, place, s.item) for place in places]
+            for r, value in enumerate(steps.weight_gradients(b, column)):
+                b.store(value, b.at(self.memory[5], (r * INPUTS + j) * _LINE), s.item)
+
+    def _rows(self, target: Value, lanes: int) -> None:
+        b, s, conv = self.b, self.shape, self.spec.conv
+        tap = conv.channels_in * conv.channels_out * s.item
+        for r in range(TAPS):
+            places = (b.at(self.memory[5], (r * INPUTS + j) * _LINE) for j in range(INPUTS))
+            row = [b.load(b.vector, place, s.item) for place in places]
+            for q, value in enumerate(steps.weight_gradients(b, row)):
+                b.store_lanes(value, b.at(target, (r * TAPS + q) * tap), lanes)

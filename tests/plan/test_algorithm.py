@@ -1,0 +1,102 @@
+"""Which convolutions of a plan take Winograd's algorithm, and what the plan says about it."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from tests.networks import Network
+from tests.plan.drafts import TRAINING, planned
+
+from vecgrad.graph.build import record
+from vecgrad.layers import Conv2D, Sequential
+from vecgrad.losses import LOSSES
+from vecgrad.plan import Plan, make
+from vecgrad.plan.plan import PlannedCall
+from vecgrad.program.flat import FlatLayout
+from vecgrad.spec.kernel import WinogradDwSpec, WinogradSpec
+from vecgrad.spec.machine import AVX2, AVX512, BASELINE, NEON
+from vecgrad.updates import SGD
+
+
+def network(channels: int, size: int, batch: int, **options: object) -> Network:
+    layers = [Conv2D(channels, 3, padding="same", **options), Conv2D(channels, 3, padding="same", **options)]  # type: ignore[arg-type]
+    return Network(Sequential(layers), (size, size, channels), batch)
+
+
+def convolutions(plan: Plan) -> list[PlannedCall]:
+    return [call for call in plan.calls() if call.op.startswith("conv")]
+
+
+def test_all_directions_take_it_and_say_why() -> None:
+    for call in convolutions(planned(network(64, 16, 32), AVX512)):
+        assert call.kernel == f"{call.op}.winograd"
+        [note] = [text for text in call.refused if text.startswith(f"{call.op}.direct")]
+        assert "thousand cycles an image" in note
+        assert call.tile.count("/") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (network(8, 16, 32), "fewer than 16 channels"),
+        (network(64, 16, 32, stride=2), "stride"),
+        (network(64, 16, 32, groups=2), "groups"),
+        (network(256, 4, 1), "thousand cycles"),
+        (network(64, 3, 1), "thousand cycles"),
+    ],
+    ids=["thin", "strided", "groups", "one small image", "one tile"],
+)
+def test_direct_where_it_does_not_apply_or_pay(given: Network, reason: str) -> None:
+    found = convolutions(planned(given, AVX512))
+    assert all(call.kernel == f"{call.op}.direct" for call in found)
+    for call in found:
+        assert any(text.startswith(f"{call.op}.winograd") and reason in text for text in call.refused)
+
+
+def test_float64_is_direct() -> None:
+    found = convolutions(planned(network(64, 16, 32), AVX512, dtype="float64"))
+    assert all(call.kernel.endswith(".direct") for call in found)
+
+
+def test_direct_on_demand() -> None:
+    given = network(64, 16, 32)
+    layout = FlatLayout.of(given.model.parameters(given.shape))
+    shapes = {name: slot.shape for name, slot in layout.slots.items()}
+    offsets = {name: slot.offset for name, slot in layout.slots.items()}
+    out = given.model.infer(given.shape)
+    graph = record(given.model, LOSSES["mse"](), given.shape, out, shapes, "float32", TRAINING)
+    plan = make(graph, AVX512, "float32", 32, offsets, layout.entries, algorithm="direct")
+    for call in convolutions(plan):
+        assert call.kernel.endswith(".direct")
+        assert any("asks for direct" in text for text in call.refused)
+
+
+@pytest.mark.parametrize("channels", [16, 17, 64, 256, 512])
+def test_no_machine_has_a_say(channels: int) -> None:
+    """The algorithm, its tasks and its slabs are the same on every machine, so that bits are."""
+    for size, batch in itertools.product((4, 8), (1, 6, 64)):
+        found = []
+        for machine in (AVX512, AVX2, BASELINE, NEON):
+            grid: list[tuple[object, ...]] = []
+            for call in convolutions(planned(network(channels, size, batch), machine, SGD())):
+                spec = call.spec
+                grid.append((call.op, call.kernel))
+                if isinstance(spec, WinogradSpec):
+                    grid.append((spec.mode, spec.image_groups, spec.images_per_group, spec.parts))
+                if isinstance(spec, WinogradDwSpec):
+                    grid.append(
+                        (spec.mode, spec.image_groups, spec.images_per_group, spec.k_block, spec.c_block)
+                    )
+            found.append(grid)
+        assert all(each == found[0] for each in found)
+
+
+def test_many_weights_and_few_tiles_are_tasks() -> None:
+    """Chunks of two images of one tile each would read 38 MB of weights 16 times."""
+    plan = planned(network(512, 4, 32), AVX512)
+    [call, *_] = [c for c in convolutions(plan) if c.op == "conv"]
+    assert isinstance(call.spec, WinogradSpec)
+    assert (call.spec.image_groups, call.spec.images_per_group, call.spec.parts) == (1, 32, 8)
+    [phase] = [p for p in plan.phases if call in p.calls]
+    assert (phase.images_per_chunk, phase.chunks) == (0, 8)
