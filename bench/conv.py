@@ -1,9 +1,11 @@
-"""How near the convolutions come to the peak: ``python -m bench.conv [--isa avx2] [--only 64] [--batch 128]``.
+"""How near the convolutions come to the peak: ``python -m bench.conv [--isa avx2] [--only 64] [--batch 128]
+[--algorithm direct]``.
 
 Each round runs a sample of the peak loop, the kernel on a few images that fit L2 (a plan runs chunks depth
 first, so that is where they are), and the peak loop again. Rounds in which the peak was below 0.95 of the
 run's 90th percentile are dropped; what is printed is the median of the others' ratios, with the middle
-half's spread. Flops are nominal: padding and idle lanes count against a kernel.
+half's spread. Flops are nominal: padding and idle lanes count against a kernel, and
+Winograd's algorithm may pass the peak.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from bench.loaded import Loaded, filled
 from bench.peak import Peak
-from vecgrad.kernels.choose import dw_spec, dx_spec, forward_spec
+from vecgrad.kernels import algorithm
+from vecgrad.plan.accumulate import BESIDE
 from vecgrad.runtime.host import host_machine
 from vecgrad.spec.geometry import Conv, PaddingLike, window
+from vecgrad.spec.kernel import Epilogue
 from vecgrad.spec.machine import Machine, restricted
 from vecgrad.spec.tensor import Layout
 
@@ -89,8 +94,10 @@ class Run:
     flops: int
 
 
-def runs(case: Case, machine: Machine, dtype: str, batch: int | None = None) -> Iterator[Run]:
-    """The three directions. Weight gradients with more weights than half of L2 holds run as tasks of blocks."""
+def runs(
+    case: Case, machine: Machine, dtype: str, batch: int | None = None, kind: algorithm.Algorithm = "auto"
+) -> Iterator[Run]:
+    """The three directions, all images one chunk. Large weight gradients run as tasks of blocks, as in a plan."""
     conv = case.conv
     x, y = case.layouts(machine, dtype)
     images = batch or max(1, min(128, machine.l2 * 3 // 4 // (x.nbytes + y.nbytes)))
@@ -99,24 +106,33 @@ def runs(case: Case, machine: Machine, dtype: str, batch: int | None = None) -> 
     weights = r * s * c * k
     w = filled(weights, dtype, 1)
     operands = {layout: filled(images * layout.entries, dtype, n) for n, layout in enumerate((x, y))}
-    for choose, source, target, name in ((forward_spec, x, y, "forward"), (dx_spec, y, x, "dx")):
-        spec, packing = choose(conv, source, target, machine, images=images)
-        packed = filled(packing.entries, dtype, 3)
-        Loaded(packing, machine, [w, packed]).tasks(packing.tasks)
-        kernel = Loaded(spec, machine, [operands[source], packed, filled(images * target.entries, dtype, 4)])
-        repeat = max(1, int(_ROUND / kernel.seconds(0, images)))
-        yield Run(
-            name, lambda kernel=kernel, repeat=repeat: kernel.seconds(0, images, repeat) / repeat, flops
-        )
+    directions: tuple[Literal["forward", "dx"], ...] = ("forward", "dx")
+    for name in directions:
+        source, target = (x, y) if name == "forward" else (y, x)
+        found = algorithm.gather(
+            conv, name, source, target, machine, epilogue=Epilogue(), scalars=(), images=images, batch=images,
+            direct_by_blocks=False, algorithm=kind,
+        )  # fmt: skip
+        packed = filled(found.pack.entries, dtype, 3)
+        Loaded(found.pack, machine, [w, packed]).tasks(found.pack.tasks)
+        arrays = [operands[source], packed, filled(images * target.entries, dtype, 4)]
+        yield _run(name, Loaded(found.spec, machine, arrays), images, flops)
     arrays = [operands[x], operands[y], filled(weights, dtype, 5)]
-    if weights * 4 <= machine.l2 // 2:
-        whole = Loaded(dw_spec(conv, x, y, machine), machine, arrays)
-        repeat = max(1, int(_ROUND / whole.seconds(0, images)))
-        yield Run("dw", lambda: whole.seconds(0, images, repeat) / repeat, flops)
-    else:
-        cut = dw_spec(conv, x, y, machine, mode="blocks", images_per_group=images)
-        parts = Loaded(cut, machine, arrays, (float(images),))
-        yield Run("dw", lambda: parts.tasks(cut.tasks), flops)
+    by_blocks = weights > BESIDE
+    summed = algorithm.weight_gradient(
+        conv, x, y, machine, images=images, batch=images, by_blocks=by_blocks, algorithm=kind
+    ).spec
+    if not by_blocks:
+        yield _run("dw", Loaded(summed, machine, arrays), images, flops)
+        return
+    cut = algorithm.at_groups(summed, 1, images, weights)
+    parts = Loaded(cut, machine, arrays, (float(images),))
+    yield Run("dw", lambda: parts.tasks(cut.tasks), flops)
+
+
+def _run(name: str, kernel: Loaded, images: int, flops: int) -> Run:
+    repeat = max(1, int(_ROUND / kernel.seconds(0, images)))
+    return Run(name, lambda: kernel.seconds(0, images, repeat) / repeat, flops)
 
 
 def ratios(run: Run, peak: Peak, seconds: float) -> tuple[list[float], list[float]]:
@@ -140,6 +156,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--batch", type=int, help="this many images instead of as many as fit L2")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--algorithm", choices=("auto", "direct"), default="auto")
     options = parser.parse_args()
     machine = host_machine() if options.isa is None else restricted(host_machine(), options.isa)
     peak = Peak(machine, options.dtype)
@@ -150,7 +167,7 @@ def main() -> None:
         if options.only not in str(case):
             continue
         line = [f"{case!s:28}"]
-        for run in runs(case, machine, options.dtype, options.batch):
+        for run in runs(case, machine, options.dtype, options.batch, options.algorithm):
             found, rates = ratios(run, peak, options.seconds)
             low, high = found[len(found) // 4], found[3 * len(found) // 4]
             middle = statistics.median(found)

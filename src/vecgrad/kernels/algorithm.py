@@ -68,18 +68,18 @@ def gather(
     reason = _refusal(conv, output.dtype, algorithm)
     tiles = Grid(output.height, output.width).tiles
     large = 36 * 4 * conv.channels_in * conv.channels_out > _LARGE
-    groups, parts = 0, 1
+    together, groups, parts = images, 0, 1
     if large and images * tiles < _TILES and images < batch:
-        images = min(-(-_TILES // tiles), batch)
-        groups = -(-batch // images)
+        together = min(-(-_TILES // tiles), batch)
+        groups = -(-batch // together)
         while groups * parts < _TASKS and parts * 64 < output.channels:
             parts *= 2
     if not reason:
-        cycles = cost.gather_cycles(conv, direction, images, parts)
+        cycles = cost.gather_cycles(conv, direction, together, parts)
         direct_cycles = cost.direct_cycles(conv, direction)
         if cost.worth(cycles, conv, direction):
             spec, pack = winograd_spec(
-                conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars, images=images,
+                conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars, images=together,
                 image_groups=groups, parts=parts,
             )  # fmt: skip
             refused = (f"{name}.direct: {_comparison(direct_cycles, cycles)}",)
