@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vecgrad.graph.build import Wanted
+from vecgrad.kernels.algorithm import Algorithm
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -15,11 +16,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Backend(Protocol):
     """Owns the flat arrays. ``weights`` may be written, then ``changed`` must be called; ``state`` likewise.
 
-    ``threads``: the most that work for it, None where the process's number decides.
+    ``threads``: the most that work for it, None where the process's number decides. ``algorithm``: as in ``compile``.
     """
 
     name: str
     threads: int | None
+    algorithm: Algorithm
     weights: Array
     state: dict[str, Array]
 

@@ -160,4 +160,4 @@ def _backend(
                 model, shape, output, loss, update, layout, dtype, batch_size, threads, machine, algorithm
             )
         warnings.warn("llvmlite is not installed: computing with NumPy, correctly but slowly", stacklevel=3)
-    return ReferenceBackend(model, loss, update, layout, dtype, threads)
+    return ReferenceBackend(model, loss, update, layout, dtype, threads, algorithm)

@@ -105,6 +105,11 @@ class Program:
         return self._backend.threads
 
     @property
+    def algorithm(self) -> str:
+        """ "auto" or "direct", as ``vecgrad.compile`` was told."""
+        return self._backend.algorithm
+
+    @property
     def parameters(self) -> dict[str, Array]:
         """Snapshots of the parameters by name, in layer order, weight before bias: copies in their public shape."""
         with self._lock:

@@ -9,6 +9,7 @@ import numpy as np
 
 from vecgrad.graph.build import Wanted, run
 from vecgrad.graph.eager import EagerEmitter, EagerValue
+from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.layers import Layer
 from vecgrad.losses import Loss
 from vecgrad.program.flat import FlatLayout
@@ -24,9 +25,11 @@ class ReferenceBackend:
 
     def __init__(
         self, model: Layer, loss: Loss | None, update: Update | None, layout: FlatLayout, dtype: Any,
-        threads: int | None = None,
+        threads: int | None = None, algorithm: Algorithm = "auto",
     ) -> None:  # fmt: skip
-        self.threads = threads  # NumPy has its own
+        # Kept for a copy that compiles: NumPy has its own threads, and the reference knows direct sums only.
+        self.threads = threads
+        self.algorithm: Algorithm = algorithm
         self._model, self._loss, self._update, self._layout = model, loss, update, layout
         self._dtype = np.dtype(dtype)
         self.weights: Array = np.zeros(layout.entries, dtype)

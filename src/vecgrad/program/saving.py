@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vecgrad.data import Dataset
+from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.program.compiling import compile
 from vecgrad.program.program import Program
 from vecgrad.runs import Run, read, write
@@ -55,11 +56,12 @@ def load(
     threads: int | None = None,
     backend: str = "native",
     layers: Mapping[str, type] | None = None,
+    algorithm: Algorithm = "auto",
 ) -> Program:
     """The program that a run folder holds, with its optimizer's state and step count, so that training can go on.
 
     run: the folder, or what ``vecgrad.runs.read`` made of it. batch_size: None means as it was trained.
-    threads, backend: as in ``compile``. layers: classes of your own (layers, losses, update rules) by name,
+    threads, backend, algorithm: as in ``compile``. layers: classes of your own (layers, losses, update rules) by name,
     such as {"Swish": Swish}; a run is data and never imports anything by itself.
 
     Raises RunError for a run that is incomplete, changed, of a newer format, or needs a class it was not given.
@@ -76,6 +78,7 @@ def load(
         dtype=found.dtype,
         backend=backend,
         parameters=found.parameters,
+        algorithm=algorithm,
     )
     program.load_state(found.state, found.steps)
     program.data = found.data
@@ -95,6 +98,7 @@ def told(program: Program) -> dict[str, Any]:
             "seed": program.seed,
             "dtype": program.dtype,
             "backend": program.backend,
+            "algorithm": program.algorithm,
             "parameters": program.parameters,
         },
         "state": program.state,
