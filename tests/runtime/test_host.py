@@ -163,7 +163,8 @@ def test_without_control_groups_affinity_counts(tmp_path: Path, monkeypatch: pyt
 
 @pytest.fixture
 def unset(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.delenv("VECGRAD_NUM_THREADS", raising=False)
+    for name in ("VECGRAD_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
     set_num_threads(None)
     yield monkeypatch
     set_num_threads(None)
