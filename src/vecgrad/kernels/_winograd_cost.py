@@ -153,7 +153,7 @@ def dw_tile(c_block: int, k_block: int, tiles: int, machine: Machine) -> Winogra
             found.append((cycles * (total // vectors), -vectors, WinogradTile(vectors, scalars, 1)))
     best = min(found, key=lambda each: each[:2])[2]
     return WinogradTile(
-        best.vectors, best.scalars, min(max(tiles, 1), 64 if c_block * k_block <= 2048 else 48)
+        best.vectors, best.scalars, min(max(tiles, 1), 64 if c_block * k_block <= 2048 else 32)
     )
 
 

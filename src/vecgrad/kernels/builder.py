@@ -224,6 +224,11 @@ class Builder:
     def store(self, value: Value, pointer: Value, align: int) -> None:
         self.emit(f"store {value}, ptr {pointer.text}, align {align}")
 
+    def prefetch(self, pointer: Value, write: bool = False) -> None:
+        """A line of memory into the second-level cache, or, to be written, into the first. It may lie anywhere."""
+        hints = (self.int32(1), self.int32(3)) if write else (self.int32(0), self.int32(2))
+        self.call("void", "llvm.prefetch.p0", pointer, *hints, self.int32(1))
+
     def first_lanes(self, count: int, lanes: int | None = None) -> Value:
         """A mask whose first ``count`` lanes are on."""
         lanes = lanes or self.lanes

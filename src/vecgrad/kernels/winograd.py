@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from vecgrad.kernels import _winograd_steps as steps
 from vecgrad.kernels import access
+from vecgrad.kernels._ahead import Ahead
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Contraction, Level
 from vecgrad.kernels._epilogue import Places, Writer
@@ -23,6 +24,7 @@ from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.winograd import INPUTS, OUTPUTS, TAPS
 
 _LINE = 64
+_Fetching = list[tuple[Ahead, Value]]
 
 
 @dataclass(frozen=True)
@@ -165,11 +167,36 @@ class _Generator:
         with b.loop(b.mul(start, s.grid.tiles), total, step=self.spec.tile.block) as loop:
             count = b.least(self.spec.tile.block, b.sub(total, loop.i))
             s.patches.transform(b, self.memory[0], self.input, 0, loop.i, count, self.memory[1], s.inputs)
+            ahead = self._ahead(loop.i)
             with b.loop(first, last) as block:
-                self._multiply(count, b.at(self.weights, b.mul(block.i, s.pack.block_entries * s.item)))
+                packed = b.at(self.weights, b.mul(block.i, s.pack.block_entries * s.item))
+                self._multiply(count, packed, block.i, ahead)
                 self._write(loop.i, count, block.i)
 
-    def _multiply(self, count: Value, weights: Value) -> None:
+    def _ahead(self, first: Value) -> _Fetching:
+        """What to fetch while the block from tile ``first`` on is multiplied: the pixels of the next block, the places of this one."""
+        b, s, block = self.b, self.shape, self.spec.tile.block
+        turns = PLANES * (block // self.spec.tile.scalars)
+        pixels = block * OUTPUTS * OUTPUTS
+        image, row, _ = s.grid.place(b, b.add(first, block))
+        inside = b.mul(row, self.spec.input.row * s.item)
+        start = b.at(b.at(self.input, b.mul(image, self.spec.input.nbytes)), inside)
+        pitch = self.spec.input.pitch * s.item
+        found: _Fetching = [(Ahead(pixels, pitch, pitch, turns * s.pack.blocks), start)]
+        image, row, _ = s.grid.place(b, first)
+        layouts = [*self.spec.epilogue.inputs, self.spec.output]
+        for number, layout in enumerate(layouts):
+            if not (layout.batched and (layout.height, layout.width) == (s.grid.height, s.grid.width)):
+                continue
+            if layout.channels < s.pack.outer:
+                continue
+            place = b.add(b.mul(image, layout.nbytes), b.mul(row, layout.row * s.item))
+            width = min(s.pack.block, layout.pitch) * s.item
+            ahead = Ahead(pixels, width, layout.pitch * s.item, turns, number == len(layouts) - 1)
+            found.append((ahead, b.at(b.operand(2 + number), place)))
+        return found
+
+    def _multiply(self, count: Value, weights: Value, block: Value, ahead: _Fetching) -> None:
         """The 36 products. The last register tile may multiply what no tile has left there, and nobody reads it."""
         b, s, tile = self.b, self.shape, self.spec.tile
         width = b.lanes * s.item
@@ -178,11 +205,18 @@ class _Generator:
         )
         levels = [Level(s.pack.inner, s.item, s.pack.block * s.item)]
         groups = b.div(b.add(count, tile.scalars - 1), tile.scalars)
+        (pixels, source), *places = ahead
+        most = tile.block // tile.scalars
+        channel = b.mul(block, s.pack.block * s.item)
         with b.loop(0, PLANES) as plane:
             a = b.at(self.memory[1], b.mul(plane.i, s.inputs.plane))
             w = b.at(weights, b.mul(plane.i, s.pack.plane * s.item))
             m = b.at(self.memory[2], b.mul(plane.i, s.products.plane))
             with b.loop(0, groups) as group:
+                turn = b.add(b.mul(plane.i, most), group.i)
+                pixels.fetch(b, source, b.add(b.mul(block, PLANES * most), turn))
+                for place, start in places:
+                    place.fetch(b, b.at(start, channel), turn)
                 here = b.at(a, b.mul(group.i, tile.scalars * s.inputs.tile))
                 there = b.at(m, b.mul(group.i, tile.scalars * s.products.tile))
                 sums = contraction.run(contraction.zeros(), here, w, levels)

@@ -17,7 +17,7 @@ SEGMENT = 1024
 
 # A weight gradient with at most this many entries is summed chunk by chunk beside the layer's other
 # work (16 slabs of 128 KB); a larger one by tasks over blocks of it.
-BESIDE = 32 * 1024
+BESIDE = 40 * 1024
 _FEW_TASKS = 8
 
 
