@@ -1,0 +1,36 @@
+"""Memory fetched ahead: while products keep the processor busy, what the next step reads or writes comes nearer.
+
+A block of tiles takes its pixels from rows that hardware prefetchers do not foresee, and stores its results into lines
+that must be read before they are written. Neither the order of a sum nor a result depends on any of this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vecgrad.kernels.builder import Builder, Index, Value
+
+_LINE = 64
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """``rows`` pieces of ``nbytes`` bytes, ``stride`` bytes apart, fetched in ``turns`` equal parts."""
+
+    rows: int
+    nbytes: int
+    stride: int
+    turns: int
+    write: bool = False
+
+    def fetch(self, b: Builder, start: Value, turn: Index) -> None:
+        """The part of ``turn`` (0 … turns − 1) of the memory at ``start``; a little may lie beyond its end."""
+        stride, lines = self.stride, -(-self.nbytes // _LINE)
+        rows = self.rows
+        if stride == self.nbytes:
+            rows, lines, stride = rows * lines, 1, _LINE
+        part = -(-rows // self.turns)
+        here = b.at(start, b.mul(turn, part * stride))
+        for row in range(part):
+            for line in range(lines):
+                b.prefetch(b.at(here, row * stride + line * _LINE), self.write)
