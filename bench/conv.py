@@ -113,8 +113,10 @@ def runs(
             conv, name, source, target, machine, epilogue=Epilogue(), scalars=(), images=images, batch=images,
             direct_by_blocks=False, algorithm=kind,
         )  # fmt: skip
-        packed = filled(found.pack.entries, dtype, 3)
-        Loaded(found.pack, machine, [w, packed]).tasks(found.pack.tasks)
+        packed = w
+        if found.pack is not None:
+            packed = filled(found.pack.entries, dtype, 3)
+            Loaded(found.pack, machine, [w, packed]).tasks(found.pack.tasks)
         arrays = [operands[source], packed, filled(images * target.entries, dtype, 4)]
         yield _run(name, Loaded(found.spec, machine, arrays), images, flops)
     arrays = [operands[x], operands[y], filled(weights, dtype, 5)]

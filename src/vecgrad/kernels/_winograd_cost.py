@@ -7,6 +7,7 @@ lanes, two multiply-adds a cycle), from shapes alone; only the tile depends on t
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 from vecgrad.kernels._cost import bundle_cycles, most_scalars
 from vecgrad.kernels._winograd_tiles import Domain, Grid
@@ -71,6 +72,51 @@ def gather_cycles(conv: Conv, direction: str, images: int, batch: int, parts: in
     return total / images + pack / batch
 
 
+# A wide layer's tasks (winograd_wide): output channels of each, cycles for a vector of weights and of inputs into the domain
+# within the second-level cache, and the tiles of a task, at most about.
+_PART, _WEIGHTS, _INPUTS, _WIDE_TILES = 64, 300.0, 350.0, 128
+
+
+@dataclass(frozen=True)
+class Wide:
+    """How a batch is cut where tasks take the weights into the domain themselves, and the cycles of an image then.
+
+    groups of ``images`` images; parts of ``part`` output channels each.
+    """
+
+    groups: int
+    images: int
+    parts: int
+    part: int
+    cycles: float
+
+    @classmethod
+    def of(cls, conv: Conv, direction: str, batch: int) -> Wide:
+        """The cut of a batch: a function of shapes alone.
+
+        >>> from vecgrad.spec.geometry import window
+        >>> cut = Wide.of(Conv(window((8, 8), 3, padding="same"), 512, 256), "forward", 48)
+        >>> cut.groups, cut.images, cut.parts, cut.part
+        (2, 24, 4, 64)
+        """
+        c, k = conv.channels_in, conv.channels_out
+        inner, outer = (c, k) if direction == "forward" else (k, c)
+        height, width = conv.window.out_size if direction == "forward" else conv.window.in_size
+        each = Grid(height, width).tiles
+        groups = max(1, round(batch * each / _WIDE_TILES))
+        images = -(-batch // groups)
+        groups = -(-batch // images)
+        total = _vectors(outer)
+        parts = -(-total * _LANES // _PART)
+        part = -(-total // parts) * _LANES
+        parts = -(-total * _LANES // part)
+        tiles = images * each
+        products = 36 * inner * total * tiles / 2 / 0.9
+        weights, inputs = _WEIGHTS * inner * total, _INPUTS * tiles * _vectors(inner) * parts
+        cycles = (products + weights + inputs + 2 * _OUT * tiles * total) / images
+        return cls(groups, images, parts, part, cycles)
+
+
 def direct_cycles(conv: Conv, direction: str) -> float:
     """Of an image, by the direct kernel."""
     c, k = conv.channels_in, conv.channels_out
@@ -102,6 +148,25 @@ def gather_tile(inner: int, outer: int, tiles: int, machine: Machine) -> Winogra
                 (groups * one * -(-total // vectors), -vectors, WinogradTile(vectors, scalars, block))
             )
     return min(found, key=lambda each: each[:2])[2]
+
+
+def wide_tile(vectors: int, tiles: int, machine: Machine) -> tuple[WinogradTile, int, int]:
+    """For parts of ``vectors`` vectors: the cut, the channels whose weights are transformed together, the tiles that these meet.
+
+    Products of all tiles take three quarters of the second-level cache at most.
+    """
+    lanes = machine.lanes("float32")
+    found = []
+    for wide in (v for v in range(1, min(vectors, 4) + 1) if vectors % v == 0):
+        for scalars in range(1, min(most_scalars(machine, wide, 1), max(tiles, 1)) + 1):
+            cycles = bundle_cycles(scalars, wide, 1, scalars) + scalars * wide / 16
+            found.append((cycles * -(-min(tiles, 32) // scalars) / wide, -wide, scalars))
+    _, wide, scalars = min(found)
+    block = max(min(tiles, 32) // scalars, 1) * scalars
+    held = machine.l2 * 3 // 4 // Domain(1, vectors * lanes, 4).nbytes
+    together = -(-min(tiles, max(held, block)) // block) * block
+    chunk = 64 if machine.l2 >= 3 << 19 else 32
+    return WinogradTile(-wide, scalars, block), chunk, together
 
 
 def _block(inner: int, outer: int, tiles: int, scalars: int, machine: Machine) -> int:

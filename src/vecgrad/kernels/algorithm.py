@@ -36,17 +36,19 @@ _Dw = TypeVar("_Dw", ConvDwSpec, WinogradDwSpec)
 # the layer becomes tasks of several chunks' images, and those are cut by channels until there are tasks enough.
 _LARGE = 1024 * 1024
 _TILES = 32
+# Tiles that a group of images of a weight gradient should have: each pays for 36 sums of every pair of channels.
+_GROUP_TILES = 128
 _TASKS = 8
 _PLAIN = Epilogue()
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """A forward convolution's or data gradient's kernel, the pack of its weights, the
+    """A forward convolution's or data gradient's kernel, the pack of its weights (None: it reads them as they are), the
     tasks it is cut into (0: chunks of images), and what was not chosen, with the reason."""
 
     spec: ConvSpec | ConvDxSpec | WinogradSpec
-    pack: PackSpec | WinogradPackSpec
+    pack: PackSpec | WinogradPackSpec | None
     tasks: int = 0
     refused: tuple[str, ...] = ()
 
@@ -80,13 +82,20 @@ def gather(
     if not reason:
         cycles = cost.gather_cycles(conv, direction, together, batch, parts)
         direct_cycles = cost.direct_cycles(conv, direction)
-        if cost.worth(cycles, conv, direction):
+        cut = cost.Wide.of(conv, direction, batch)
+        wide = large and cut.cycles < cycles
+        if cost.worth(min(cycles, cut.cycles) if wide else cycles, conv, direction):
             spec, pack = winograd_spec(
                 conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars, images=together,
                 image_groups=groups, parts=parts,
             )  # fmt: skip
-            refused = (f"{name}.direct: {_comparison(direct_cycles, cycles)}",)
-            return Gathered(spec, pack, spec.tasks if groups else 0, refused)
+            refused: tuple[str, ...] = (
+                f"{name}.direct: {_comparison(direct_cycles, cut.cycles if wide else cycles)}",
+            )
+            if wide:
+                spec = wide_spec(spec, cut, machine)
+                refused += (f"packed weights: {_comparison(cycles, cut.cycles)}",)
+            return Gathered(spec, None if wide else pack, spec.tasks if groups or wide else 0, refused)
         reason = _comparison(cycles, direct_cycles)
     pick = choose.forward_spec if direction == "forward" else choose.dx_spec
     direct, packed = pick(
@@ -110,7 +119,19 @@ def winograd_spec(
     spec = kind(conv, input, output, tile, epilogue=epilogue, scalars=scalars)
     if image_groups:
         spec = replace(spec, mode="blocks", image_groups=image_groups, images_per_group=images, parts=parts)
-    return spec, winograd.Shape(spec, machine).pack
+    return spec, winograd.pack(spec, machine)
+
+
+def wide_spec(spec: WinogradSpec, cut: cost.Wide, machine: Machine) -> WinogradSpec:
+    """``spec`` as tasks that take the weights into the domain themselves."""
+    vectors = cut.part // machine.lanes(spec.output.dtype)
+    tile, chunk, together = cost.wide_tile(
+        vectors, cut.images * Grid(spec.output.height, spec.output.width).tiles, machine
+    )
+    return replace(
+        spec, mode="blocks", tile=tile, chunk=chunk, together=together, parts=cut.parts, image_groups=cut.groups,
+        images_per_group=cut.images,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,13 +149,13 @@ def weight_gradient(
     """The kernel for chunks of ``images`` images; or, where ``groups`` says how many groups of images to make of so many blocks
     with so many images at least, for tasks, whose slabs' stride the planner still has to fill in.
 
-    Winograd's groups are larger where 8 tasks are left: each pays for 36 sums of all its channels.
+    Winograd's groups are larger where 16 tasks are left: each pays for 36 sums of all its channels.
     """
     reason = _refusal(conv, dy.dtype, algorithm)
     if not reason:
         spec = winograd_dw_spec(conv, input, dy, machine, images=images, by_blocks=groups is not None)
         if groups is not None:
-            least = -(-_TILES // Grid(dy.height, dy.width).tiles)
+            least = -(-_GROUP_TILES // Grid(dy.height, dy.width).tiles)
             spec = at_groups(spec, groups(spec.k_blocks * spec.c_blocks, least), batch)
             images = spec.images_per_group
             spec = replace(spec, tile=_dw_tile(spec, images, machine))

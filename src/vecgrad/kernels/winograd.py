@@ -1,117 +1,33 @@
 """Winograd's F(4 × 4, 3 × 3), forward and data gradient: 36 small matrix products in place of 144 taps.
 
-Loops: blocks of tiles (which may cross images) → into the Winograd domain → block of output channels → plane →
-register tiles of tiles × channels → input channels; then the block's tiles come back, and their epilogue stores them.
-All between input and output stays in scratch that fits the second-level cache.
+Weights come packed, in the domain (``_winograd_gather``), or as they are, and tasks transform them (``_winograd_wide``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from vecgrad.kernels import _winograd_steps as steps
-from vecgrad.kernels import access
-from vecgrad.kernels._ahead import Ahead
-from vecgrad.kernels._cases import cases
-from vecgrad.kernels._contract import Contraction, Level
-from vecgrad.kernels._epilogue import Places, Writer
-from vecgrad.kernels._winograd_cost import gather_cycles, refusal, seconds
-from vecgrad.kernels._winograd_tiles import PLANES, Domain, Grid, Patches, apart
-from vecgrad.kernels.builder import Builder, Index, Value
+from vecgrad.kernels._winograd_cost import Wide, gather_cycles, refusal, seconds
+from vecgrad.kernels._winograd_gather import Generator, Shape
+from vecgrad.kernels._winograd_tiles import Grid
+from vecgrad.kernels._winograd_wide import WideGenerator, WideShape
 from vecgrad.kernels.offer import Offer, Refusal
 from vecgrad.spec.kernel import WinogradDxSpec, WinogradPackSpec, WinogradSpec
-from vecgrad.spec.machine import ITEM_BYTES, Machine
-from vecgrad.spec.winograd import INPUTS, OUTPUTS, TAPS
-
-_LINE = 64
-_Fetching = list[tuple[Ahead, Value]]
+from vecgrad.spec.machine import Machine
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What the generator needs to know about a spec: what is read, what is written, where scratch lies."""
-
-    spec: WinogradSpec
-    machine: Machine
-
-    @property
-    def forward(self) -> bool:
-        return not isinstance(self.spec, WinogradDxSpec)
-
-    @property
-    def item(self) -> int:
-        return ITEM_BYTES[self.spec.output.dtype]
-
-    @property
-    def lanes(self) -> int:
-        return self.machine.lanes(self.spec.output.dtype)
-
-    @property
-    def pack(self) -> WinogradPackSpec:
-        """The order of the weights."""
-        return WinogradPackSpec(
-            self.spec.conv, "forward" if self.forward else "dx", self.spec.tile.vectors * self.lanes
-        )
-
-    @property
-    def vectors(self) -> int:
-        """Vectors of output channels."""
-        return -(-self.pack.outer // self.lanes)
-
-    @property
-    def grid(self) -> Grid:
-        return Grid(self.spec.output.height, self.spec.output.width)
-
-    @property
-    def patches(self) -> Patches:
-        """Row i of a data gradient reads rows i + before − 2 … i + before of dy (2.30): it is padded by 2 − before."""
-        window = self.spec.conv.window
-        before = [
-            axis.before if self.forward else TAPS - 1 - axis.before for axis in (window.rows, window.cols)
-        ]
-        return Patches(
-            self.spec.input,
-            self.grid,
-            INPUTS,
-            -before[0],
-            -before[1],
-            steps.inputs,
-            self.pack.inner,
-            self.item,
-        )
-
-    @property
-    def inputs(self) -> Domain:
-        return Domain(self.spec.tile.block, self.pack.inner, self.item)
-
-    @property
-    def products(self) -> Domain:
-        return Domain(self.spec.tile.block, self.pack.block, self.item)
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """Where in scratch lie: the patches' memory, inputs, products, columns between passes; then the end."""
-        sizes = (
-            self.patches.scratch_bytes,
-            self.inputs.nbytes,
-            self.products.nbytes,
-            OUTPUTS * INPUTS * _LINE,
-        )
-        places = [0]
-        for size in sizes:
-            places.append(places[-1] + apart(size))
-        return tuple(places)
+def pack(spec: WinogradSpec, machine: Machine) -> WinogradPackSpec:
+    """The order of a kernel's packed weights."""
+    return Shape(spec, machine).pack
 
 
 def scratch_bytes(spec: WinogradSpec, machine: Machine) -> int:
     """Bytes of scratch that the kernel uses."""
-    return Shape(spec, machine).places[-1]
+    return (WideShape if spec.chunk else Shape)(spec, machine).places[-1]
 
 
 def offer(spec: WinogradSpec, machine: Machine) -> Offer | Refusal:
     """3 × 3 kernels, stride 1, one group, float32."""
-    forward = not isinstance(spec, WinogradDxSpec)
-    name = "conv.winograd" if forward else "conv_dx.winograd"
+    direction = "dx" if isinstance(spec, WinogradDxSpec) else "forward"
+    name = "conv.winograd" if direction == "forward" else "conv_dx.winograd"
     reason = refusal(spec.conv, spec.output.dtype)
     if reason:
         return Refusal(name, reason)
@@ -119,145 +35,25 @@ def offer(spec: WinogradSpec, machine: Machine) -> Offer | Refusal:
     images = spec.images_per_group or max(
         1, spec.tile.block // Grid(spec.output.height, spec.output.width).tiles
     )
-    cycles = gather_cycles(
-        spec.conv, "forward" if forward else "dx", images, images * spec.image_groups, spec.parts
-    )
+    batch = images * spec.image_groups
+    if spec.chunk:
+        cycles = Wide.of(spec.conv, direction, batch).cycles
+        note = f"weights of {spec.chunk} channels transformed together"
+    else:
+        cycles = gather_cycles(spec.conv, direction, images, batch, spec.parts)
+        note = f"{pack(spec, machine).entries * 4} bytes of weights"
     return Offer(
         name,
         spec.conv.flops,
         spec.input.nbytes + inputs,
         spec.output.nbytes,
         seconds(cycles, machine),
-        f"36 products for 144, {Shape(spec, machine).pack.entries * 4} bytes of weights",
+        f"36 products for 144, {note}",
     )
 
 
 def generate(spec: WinogradSpec, machine: Machine) -> str:
     """LLVM IR of the kernel."""
-    return _Generator(Shape(spec, machine)).module()
-
-
-class _Generator:
-    def __init__(self, shape: Shape) -> None:
-        self.shape, self.spec = shape, shape.spec
-        self.b = Builder(shape.machine, shape.spec.output.dtype)
-        self.input, self.weights = self.b.operand(0), self.b.operand(1)
-        self.writer = Writer(self.b, self.spec.epilogue, self.spec.output, self.spec.scalars, 2)
-        self.memory = [self.b.at(self.b.scratch, place) for place in shape.places[:-1]]
-
-    def module(self) -> str:
-        b, s, spec = self.b, self.shape, self.spec
-        s.patches.prepare(b, self.memory[0])
-        blocks = s.pack.blocks
-        if spec.mode == "images":
-            self._tiles(b.int64(0), b.images, 0, blocks)
-        else:
-            part, group = b.rem(b.begin, spec.parts), b.div(b.begin, spec.parts)
-            n = b.let("i64", f"fptosi {b.load('double', Value('%scalars', 'ptr'), 8)} to i64")
-            start = b.mul(group, spec.images_per_group)
-            end = b.least(n, b.add(start, spec.images_per_group))
-            first = b.div(b.mul(part, blocks), spec.parts)
-            self._tiles(start, end, first, b.div(b.mul(b.add(part, 1), blocks), spec.parts))
-        return b.function(spec.name)
-
-    def _tiles(self, start: Value, end: Value, first: Index, last: Index) -> None:
-        """All tiles of images start … end, a block at a time; blocks first … last of their channels."""
-        b, s = self.b, self.shape
-        total = b.mul(end, s.grid.tiles)
-        with b.loop(b.mul(start, s.grid.tiles), total, step=self.spec.tile.block) as loop:
-            count = b.least(self.spec.tile.block, b.sub(total, loop.i))
-            s.patches.transform(b, self.memory[0], self.input, 0, loop.i, count, self.memory[1], s.inputs)
-            ahead = self._ahead(loop.i)
-            with b.loop(first, last) as block:
-                packed = b.at(self.weights, b.mul(block.i, s.pack.block_entries * s.item))
-                self._multiply(count, packed, block.i, ahead)
-                self._write(loop.i, count, block.i)
-
-    def _ahead(self, first: Value) -> _Fetching:
-        """What to fetch while the block from tile ``first`` on is multiplied: the pixels of the next block, the places of this one."""
-        b, s, block = self.b, self.shape, self.spec.tile.block
-        turns = PLANES * (block // self.spec.tile.scalars)
-        pixels = block * OUTPUTS * OUTPUTS
-        image, row, _ = s.grid.place(b, b.add(first, block))
-        inside = b.mul(row, self.spec.input.row * s.item)
-        start = b.at(b.at(self.input, b.mul(image, self.spec.input.nbytes)), inside)
-        pitch = self.spec.input.pitch * s.item
-        found: _Fetching = [(Ahead(pixels, pitch, pitch, turns * s.pack.blocks), start)]
-        image, row, _ = s.grid.place(b, first)
-        layouts = [*self.spec.epilogue.inputs, self.spec.output]
-        for number, layout in enumerate(layouts):
-            if not (layout.batched and (layout.height, layout.width) == (s.grid.height, s.grid.width)):
-                continue
-            if layout.channels < s.pack.outer:
-                continue
-            place = b.add(b.mul(image, layout.nbytes), b.mul(row, layout.row * s.item))
-            width = min(s.pack.block, layout.pitch) * s.item
-            ahead = Ahead(pixels, width, layout.pitch * s.item, turns, number == len(layouts) - 1)
-            found.append((ahead, b.at(b.operand(2 + number), place)))
-        return found
-
-    def _multiply(self, count: Value, weights: Value, block: Value, ahead: _Fetching) -> None:
-        """The 36 products. The last register tile may multiply what no tile has left there, and nobody reads it."""
-        b, s, tile = self.b, self.shape, self.spec.tile
-        width = b.lanes * s.item
-        contraction = Contraction(
-            b, [n * s.inputs.tile for n in range(tile.scalars)], tile.vectors, 1, b.lanes * b.item
-        )
-        levels = [Level(s.pack.inner, s.item, s.pack.block * s.item)]
-        groups = b.div(b.add(count, tile.scalars - 1), tile.scalars)
-        (pixels, source), *places = ahead
-        most = tile.block // tile.scalars
-        channel = b.mul(block, s.pack.block * s.item)
-        with b.loop(0, PLANES) as plane:
-            a = b.at(self.memory[1], b.mul(plane.i, s.inputs.plane))
-            w = b.at(weights, b.mul(plane.i, s.pack.plane * s.item))
-            m = b.at(self.memory[2], b.mul(plane.i, s.products.plane))
-            with b.loop(0, groups) as group:
-                turn = b.add(b.mul(plane.i, most), group.i)
-                pixels.fetch(b, source, b.add(b.mul(block, PLANES * most), turn))
-                for place, start in places:
-                    place.fetch(b, b.at(start, channel), turn)
-                here = b.at(a, b.mul(group.i, tile.scalars * s.inputs.tile))
-                there = b.at(m, b.mul(group.i, tile.scalars * s.products.tile))
-                sums = contraction.run(contraction.zeros(), here, w, levels)
-                for n, row in enumerate(sums):
-                    for v, value in enumerate(row):
-                        b.store(value, b.at(there, n * s.products.tile + v * width), s.item)
-
-    def _write(self, first: Value, count: Value, block: Value) -> None:
-        """One block of channels of the tiles back from the Winograd domain, to the output."""
-        b, s, vectors = self.b, self.shape, self.spec.tile.vectors
-        start = b.mul(block, vectors)
-        here = vectors if s.vectors % vectors == 0 else b.least(vectors, b.sub(s.vectors, start))
-        with b.loop(0, count) as each:
-            image, row, col = s.grid.place(b, b.add(first, each.i))
-            height = b.least(OUTPUTS, b.sub(s.grid.height, row))
-            source = b.at(self.memory[2], b.mul(each.i, s.products.tile))
-            with b.loop(0, here) as vector:
-                self._columns(b.at(source, b.mul(vector.i, b.lanes * s.item)))
-                with b.loop(0, height) as line:
-                    place = (image, b.add(row, line.i), col)
-                    self._row(line.i, place, b.add(start, vector.i))
-
-    def _columns(self, source: Value) -> None:
-        b, s = self.b, self.shape
-        for j in range(INPUTS):
-            column = [
-                b.load(b.vector, b.at(source, (i * INPUTS + j) * s.products.plane), s.item)
-                for i in range(INPUTS)
-            ]
-            for r, value in enumerate(steps.outputs(b, column)):
-                b.store(value, b.at(self.memory[3], (r * INPUTS + j) * _LINE), s.item)
-
-    def _row(self, line: Value, place: tuple[Value, Value, Value], vector: Value) -> None:
-        """A row of a tile: up to four pixels."""
-        b, s = self.b, self.shape
-        image, row, col = place
-        source = b.at(self.memory[3], b.mul(line, INPUTS * _LINE))
-        values = steps.outputs(b, [b.load(b.vector, b.at(source, j * _LINE), s.item) for j in range(INPUTS)])
-        last = s.grid.cols - 1
-        overwrite = access.whole(b, self.spec.output)
-        rest = s.pack.outer - (s.vectors - 1) * b.lanes
-        for width in cases(b, b.div(col, OUTPUTS), last, OUTPUTS, s.grid.width - last * OUTPUTS):
-            places = Places(image, row, col, b.mul(vector, b.lanes), [(0, 0, n) for n in range(width)])
-            self.writer.write([[v] for v in values[:width]], places, vector, s.vectors - 1, rest, overwrite)
+    if spec.chunk:
+        return WideGenerator(WideShape(spec, machine)).module()
+    return Generator(Shape(spec, machine)).module()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vecgrad.kernels import _winograd_steps as steps
+from vecgrad.kernels._ahead import Ahead
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._runs import fill_run
@@ -69,6 +70,12 @@ class Shape:
         return Domain(self.spec.c_block, self.spec.k_block, self.item)
 
     @property
+    def one_block(self) -> bool:
+        """Whether a task's tiles are one block: its sums are stored once, and need no zeros to begin from."""
+        spec = self.spec
+        return spec.mode == "blocks" and spec.images_per_group * self.grid.tiles <= spec.tile.block
+
+    @property
     def places(self) -> tuple[int, ...]:
         """Where in scratch lie: memory of x's and of dy's patches, both in the domain, sums, columns; then the end."""
         sizes = (
@@ -119,7 +126,8 @@ class _Generator:
         b, s, spec = self.b, self.shape, self.spec
         s.x.prepare(b, self.memory[0])
         s.dy.prepare(b, self.memory[1])
-        fill_run(b, self.memory[4], s.sums.nbytes // s.item)
+        if not s.one_block:
+            self._clear()
         if spec.mode == "images":
             self._sum(b.int64(0), b.images, b.int64(0), b.int64(0))
             self._write(b.int64(0), b.int64(0))
@@ -130,9 +138,16 @@ class _Generator:
             n = b.let("i64", f"fptosi {b.load('double', Value('%scalars', 'ptr'), 8)} to i64")
             start = b.mul(part, spec.images_per_group)
             c, k = b.mul(c_block, spec.c_block), b.mul(k_block, spec.k_block)
-            self._sum(start, b.least(n, b.add(start, spec.images_per_group)), c, k)
+            end = b.least(n, b.add(start, spec.images_per_group))
+            if s.one_block:
+                with b.when(b.icmp("sle", end, start)):
+                    self._clear()
+            self._sum(start, end, c, k)
             self._write(c, k)
         return b.function(spec.name)
+
+    def _clear(self) -> None:
+        fill_run(self.b, self.memory[4], self.shape.sums.nbytes // self.shape.item)
 
     def _sum(self, start: Value, end: Value, c: Value, k: Value) -> None:
         """The sums over images start … end of the blocks of channels that begin at c and k."""
@@ -146,7 +161,20 @@ class _Generator:
                 x = b.at(self.memory[2], b.mul(plane.i, s.inputs.plane))
                 dy = b.at(self.memory[3], b.mul(plane.i, s.gradients.plane))
                 sums = b.at(self.memory[4], b.mul(plane.i, s.sums.plane))
+                with b.when(b.icmp("sge", b.add(loop.i, self.spec.tile.block), last)):
+                    self._fetch_slab(plane.i, c, k)
                 self._products(x, dy, sums, count)
+
+    def _fetch_slab(self, plane: Value, c: Value, k: Value) -> None:
+        """A quarter of the lines of a tap, in each of the 36 planes."""
+        b, s, spec = self.b, self.shape, self.spec
+        quarters = PLANES // (TAPS * TAPS)
+        rows = -(-spec.c_block // quarters)
+        line = spec.conv.channels_out * s.item
+        tap, quarter = b.div(plane, quarters), b.rem(plane, quarters)
+        first = b.add(b.mul(tap, spec.conv.channels_in), b.add(c, b.mul(quarter, rows)))
+        place = b.entry(b.at(self.slab, b.mul(first, line)), k)
+        Ahead(rows, spec.k_block * s.item, line, 1, write=True).fetch(b, place, 0)
 
     def _products(self, x: Value, dy: Value, sums: Value, count: Value) -> None:
         """One plane: every pair of channels. Channels that do not exist are multiplied too, and not read."""
@@ -163,8 +191,10 @@ class _Generator:
         b, s, vectors = self.b, self.shape, self.spec.tile.vectors
         width = b.lanes * s.item
         at = [[n * s.sums.tile + v * width for v in range(vectors)] for n in range(channels)]
-        sums: Accumulators = [[b.load(b.vector, b.at(place, each), s.item) for each in row] for row in at]
         contraction = Contraction(b, [n * s.item for n in range(channels)], vectors, 1, s.item)
+        sums: Accumulators = contraction.zeros()
+        if not s.one_block:
+            sums = [[b.load(b.vector, b.at(place, each), s.item) for each in row] for row in at]
         sums = contraction.run(sums, x, dy, [Level(count, s.inputs.tile, s.gradients.tile)])
         for row, values in zip(at, sums, strict=True):
             for each, value in zip(row, values, strict=True):

@@ -44,10 +44,16 @@ def generate(spec: WinogradPackSpec, machine: Machine) -> str:
 
 
 class Packing:
-    """Blocks of weights, unit by unit: one input channel's filters (forward), or those of a vector of filters (dx)."""
+    """Blocks of weights, unit by unit: one input channel's filters (forward), or those of a vector of filters (dx).
 
-    def __init__(self, b: Builder, spec: WinogradPackSpec, source: Value, scratch: Value) -> None:
+    plane: entries from a plane to the next, where it is not the spec's.
+    """
+
+    def __init__(
+        self, b: Builder, spec: WinogradPackSpec, source: Value, scratch: Value, plane: int | None = None
+    ) -> None:
         self.b, self.spec, self.source = b, spec, source
+        self.plane = (spec.plane if plane is None else plane) * b.item
         self.columns = scratch
         self.square = b.at(scratch, INPUTS * TAPS * b.lanes * b.item)
         self.vectors = spec.block // b.lanes
@@ -115,9 +121,9 @@ class Packing:
         for i in range(INPUTS):
             row = [b.load(b.vector, b.at(self.columns, (i * TAPS + s) * width), b.item) for s in range(TAPS)]
             for j, value in enumerate(steps.weights(b, row)):
-                b.store(value, b.at(target, (i * INPUTS + j) * self.spec.plane * b.item), b.item)
+                b.store(value, b.at(target, (i * INPUTS + j) * self.plane), b.item)
 
     def _zeros(self, target: Value) -> None:
         b = self.b
         for n in range(PLANES):
-            b.store(b.zero(), b.at(target, n * self.spec.plane * b.item), b.item)
+            b.store(b.zero(), b.at(target, n * self.plane), b.item)

@@ -18,7 +18,7 @@ SEGMENT = 1024
 # A weight gradient with at most this many entries is summed chunk by chunk beside the layer's other
 # work (16 slabs of 128 KB); a larger one by tasks over blocks of it.
 BESIDE = 40 * 1024
-_FEW_TASKS = 8
+_FEW_TASKS = 16
 
 
 def slabs_for(batch_size: int) -> int:
@@ -36,10 +36,10 @@ def slabs_for(batch_size: int) -> int:
 def image_groups(blocks: int, batch_size: int, least: int = 1) -> int:
     """Image groups of a weight gradient that is cut into ``blocks``: enough for 64 tasks, a power of two, at most 16.
 
-    least: images that a group should have, where 8 tasks are left.
+    least: images that a group should have, where 16 tasks are left.
 
     >>> image_groups(1, 128), image_groups(16, 128), image_groups(64, 128), image_groups(4, 32, 16)
-    (16, 4, 1, 2)
+    (16, 4, 1, 4)
     """
     groups = 1
     while groups * blocks < 64 and groups * 2 <= min(MOST_SLABS, batch_size):

@@ -221,8 +221,12 @@ class Lowering:
             epilogue=epilogue, scalars=self._used(epilogue), images=self.draft.images_per_chunk,
             batch=self.draft.batch_size, direct_by_blocks=by_blocks, algorithm=self.algorithm,
         )  # fmt: skip
-        packed = self._pack(weights, replace(found.pack, tasks=PACK_TASKS))
-        arguments = (Argument(source.buffer), Argument(packed), *extra, Argument(result.buffer))
+        read = (
+            weights.buffer
+            if found.pack is None
+            else self._pack(weights, replace(found.pack, tasks=PACK_TASKS))
+        )
+        arguments = (Argument(source.buffer), Argument(read), *extra, Argument(result.buffer))
         units = self.draft.batch_size
         call = DraftCall(found.spec, arguments, step, step.op, units, refused=found.refused)
         if found.tasks:

@@ -385,6 +385,10 @@ class WinogradSpec(KernelSpec):
     begins at every fourth row and column of y. mode *images*: a chunk is a range of images. mode *blocks* (a tasks
     phase): task i · parts + p computes part p of the blocks of channels for image group i, images
     [i · images_per_group, (i + 1) · images_per_group) of the n = scalars[0] given.
+
+    chunk: 0, or, in mode *blocks*, operand 1 is w itself (canonical): of so many channels at a time that are summed over, the
+    weights of a task go into the domain and meet ``together`` image tiles, and are never stored there. Bits do not
+    depend on it.
     """
 
     conv: Conv
@@ -395,6 +399,8 @@ class WinogradSpec(KernelSpec):
     image_groups: int = 1
     images_per_group: int = 0
     parts: int = 1
+    chunk: int = 0
+    together: int = 0
     epilogue: Epilogue = Epilogue()
     scalars: tuple[str, ...] = ()
 
