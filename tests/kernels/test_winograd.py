@@ -64,8 +64,9 @@ class Operands:
     def gathered(
         self, direction: str, *, tile: WinogradTile | None = None, groups: int = 0, parts: int = 1,
         epilogue: Epilogue | None = None, inputs: tuple[Any, ...] = (), scalars: tuple[float, ...] = (),
-        pack_tasks: int = 1,
+        pack_tasks: int = 1, chunk: int = 0, together: int = 0,
     ) -> Any:  # fmt: skip
+        """groups, parts: of tasks. chunk, together: tasks take the weights into the domain themselves."""
         forward = direction == "forward"
         source, out = (self.x_layout, self.y_layout) if forward else (self.y_layout, self.x_layout)
         images = -(-self.n // groups) if groups else max(self.n - 1, 1)
@@ -78,7 +79,10 @@ class Operands:
             pack = replace(pack, block=tile.vectors * self.machine.lanes("float32"))
         memory = self.lab.stored(out, np.full((self.n, *out.shape), np.nan))
         read = self.lab.stored(source, self.x if forward else self.dy)
-        operands = [read, self.packed(replace(pack, tasks=pack_tasks)), *inputs, memory]
+        if chunk:
+            spec = replace(spec, chunk=chunk, together=together)
+        weights = self.w.ravel() if chunk else self.packed(replace(pack, tasks=pack_tasks))
+        operands = [read, weights, *inputs, memory]
         if spec.mode == "images":
             memory = self.lab.run(spec, self.machine, operands, self.n, scalars)[-1]
         else:
@@ -185,6 +189,32 @@ def test_bits_are_those_of_any_tile(lab: Any, machine: Machine, tile: WinogradTi
     for direction in ("forward", "dx"):
         same_bits(a.gathered(direction, tile=tile), a.gathered(direction))
     same_bits(a.dw(tile=tile), a.dw())
+
+
+@pytest.mark.parametrize("name", ["4 x 4 maps", "odd maps", "several blocks", "no images"])
+@pytest.mark.parametrize("cut", [(1, 16, 8), (2, 32, 2), (2, 64, 64)])
+def test_bits_are_the_same_without_packed_weights(
+    lab: Any, machine: Machine, name: str, cut: tuple[int, int, int]
+) -> None:
+    parts, chunk, tiles = cut
+    a = Operands(lab, machine, CASES[name])
+    tile = WinogradTile(1, 2, min(tiles, 8))
+    for direction in ("forward", "dx"):
+        packed = a.gathered(direction, groups=2)
+        cut_again = {"groups": 2, "parts": parts, "tile": tile, "chunk": chunk, "together": tiles}
+        same_bits(a.gathered(direction, **cut_again), packed)
+
+
+def test_a_wide_layer_takes_its_weights_as_they_are(machine: Machine) -> None:
+    """Where few tiles meet many weights, and only there."""
+    for channels, batch, wide in ((512, 32, True), (512, 2048, False), (64, 32, False)):
+        layout = Layout(4, 4, channels, channels)
+        found = algorithm.gather(
+            Case((4, 4), channels, channels, 3, padding=1).conv, "forward", layout, layout, machine,
+            epilogue=Epilogue(), scalars=(), images=2, batch=batch, direct_by_blocks=False, algorithm="auto",
+        )  # fmt: skip
+        assert (found.pack is None) == wide
+        assert any("packed weights" in reason for reason in found.refused) == wide
 
 
 @pytest.mark.parametrize("name", ["4 x 4 maps", "odd maps"])

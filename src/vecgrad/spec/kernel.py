@@ -387,8 +387,8 @@ class WinogradSpec(KernelSpec):
     [i · images_per_group, (i + 1) · images_per_group) of the n = scalars[0] given.
 
     chunk: 0, or, in mode *blocks*, operand 1 is w itself (canonical): of so many channels at a time that are summed over, the
-    weights of a task go into the domain and meet ``together`` image tiles, and are never stored there. Bits do not
-    depend on it.
+    weights of a task go into the domain and meet ``together`` image tiles, and are never stored there. Every
+    part has channels then. Bits do not depend on it.
     """
 
     conv: Conv
