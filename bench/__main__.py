@@ -1,4 +1,4 @@
-"""``python -m bench COMMAND``: one command for each question about speed, and one about errors, each printing one table."""
+"""``python -m bench COMMAND``: one command for each question about speed, and two about errors, each printing one table."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _COMMANDS = {
     "batch": "bench.batch",
     "compile": "bench.startup",
     "errors": "bench.errors",
+    "curves": "bench.curves",
 }
 
 

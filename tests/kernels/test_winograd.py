@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.corpus import Case
-from tests.kernels.test_conv_code import bodies
 
 from vecgrad.kernels import _winograd_steps as steps
 from vecgrad.kernels import algorithm, choose, registry
@@ -288,27 +287,6 @@ def test_steps_are_the_matrices() -> None:
         count = len(matrix[0])
         columns = [step(_Rational(), [Fraction(i == j) for i in range(count)]) for j in range(count)]  # type: ignore[arg-type, misc]
         assert transposed(columns) == matrix, step.__name__
-
-
-@pytest.mark.parametrize("channels", [16, 64, 256])
-def test_inner_loops(lab: Any, any_machine: Machine, channels: int) -> None:
-    """No spills where there is a fused multiply-add, few loads."""
-    conv = Conv(window((16, 16), 3, padding="same"), channels, channels)
-    layout = Layout(16, 16, channels, channels)
-    found = [
-        algorithm.winograd_spec(conv, "forward", layout, layout, any_machine, images=8)[0],
-        algorithm.winograd_dw_spec(conv, layout, layout, any_machine, images=8, by_blocks=channels > 16),
-    ]
-    for spec in found:
-        loops = bodies(lab.assembly(spec, any_machine), any_machine)
-        # The transforms subtract, the products do not.
-        inner = [body for body in loops if body.products >= 24 and not body.count(r"subps|\tfsub")]
-        assert inner, spec
-        largest = max(inner, key=lambda body: body.products)
-        spills = 0 if any_machine.fma else 0.3 * largest.products
-        assert largest.count(r"\(%rsp|\[sp\b") <= spills, largest.text
-        assert largest.products <= 300
-        assert largest.loads <= (1.1 if any_machine.fma else 1.5) * largest.products, largest.text
 
 
 def test_offers_and_refusals(machine: Machine) -> None:
