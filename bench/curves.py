@@ -112,10 +112,12 @@ def command(
 ) -> None:  # fmt: skip
     settings = {"network": network, "steps": steps, "seed": seed}
     rows = _kept(json_file, settings)
+    if (path := Path(images)).exists():
+        images = str(path.resolve())
     for side in sides or [each for each in SIDES if each not in rows]:
         function, options = SIDES[side]
         found = _child.call(
-            function, env=_child.environment(1, None), network=network, images=str(Path(images).resolve()) if Path(images).exists() else images,
+            function, env=_child.environment(1, None), network=network, images=images,
             steps=steps, seed=seed, **options,
         )  # fmt: skip
         rows[side] = {"side": side, **found}

@@ -60,7 +60,8 @@ class Body:
 
     @property
     def loads(self) -> int:
-        return self.count(_LOAD.get(self.machine.isa, r"\((?=%)(?!%rsp)"))
+        """What is fetched ahead does not count."""
+        return self.count(_LOAD.get(self.machine.isa, r"\((?=%)(?!%rsp)")) - self.count(r"\tprefetch\w*\t")
 
     @property
     def on_stack(self) -> int:
