@@ -52,8 +52,10 @@ def own_curve(network: str, images: str, steps: int, seed: int, dtype: str, algo
     net = NETWORKS[network]()
     program = net.program(training=True, threads=1, dtype=dtype, algorithm=algorithm)
     losses = [program.step(x.astype(dtype), y) for x, y in batches(net, images, steps, seed)]
-    kernels = [row.call.kernel for row in program.explain().rows]
-    return {"losses": losses, "kernels": [kernel for kernel in kernels if kernel.startswith("conv")]}
+    kernels = [
+        row.call.kernel for row in program.explain().rows if row.call.op in ("conv", "conv_dx", "conv_dw")
+    ]
+    return {"losses": losses, "kernels": kernels}
 
 
 def torch_curve(network: str, images: str, steps: int, seed: int, dtype: str, layout: str) -> dict[str, Any]:
