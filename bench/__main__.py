@@ -1,4 +1,4 @@
-"""``python -m bench COMMAND``: one command for each question about speed, each printing one table."""
+"""``python -m bench COMMAND``: one command for each question about speed, and two about errors, each printing one table."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _COMMANDS = {
     "memory": "bench.memory",
     "batch": "bench.batch",
     "compile": "bench.startup",
+    "errors": "bench.errors",
+    "curves": "bench.curves",
 }
 
 

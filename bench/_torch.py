@@ -18,7 +18,7 @@ from vecgrad.spec.geometry import Conv
 
 EAGER = ("eager NCHW", "eager channels_last")
 COMPILED = ("compile NCHW", "compile channels_last")
-_FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
+FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 def twin(network: Network) -> torch.nn.Sequential:
@@ -50,13 +50,13 @@ def twin(network: Network) -> torch.nn.Sequential:
 def step(network: Network, mode: str, batch: int | None = None) -> Callable[[], float]:
     """A training step in the mode ("eager NCHW" …): call it for one step, it returns the loss before it."""
     kind, _, layout = mode.partition(" ")
-    model: Any = twin(network).to(memory_format=_FORMATS[layout])
+    model: Any = twin(network).to(memory_format=FORMATS[layout])
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM, fused=True)
     if kind == "compile":
         model = torch.compile(model)
     x, y = network.data(batch)
     images = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
-    images = images.contiguous(memory_format=_FORMATS[layout])
+    images = images.contiguous(memory_format=FORMATS[layout])
     labels = torch.from_numpy(y)
 
     def one() -> float:
@@ -101,7 +101,7 @@ def directions(conv: Conv, x: Any, w: Any, dy: Any, threads: int) -> dict[str, d
     stride, padding = list(conv.window.stride), [rows.before, cols.before]
     found: dict[str, dict[str, Callable[[], Any]]] = {"forward": {}, "dx": {}, "dw": {}}
     for mode in EAGER:
-        layout = _FORMATS[mode.partition(" ")[2]]
+        layout = FORMATS[mode.partition(" ")[2]]
         xt, dyt = (
             torch.from_numpy(np.ascontiguousarray(a.transpose(0, 3, 1, 2))).contiguous(memory_format=layout)
             for a in (x, dy)

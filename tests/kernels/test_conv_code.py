@@ -32,14 +32,21 @@ LAYERS = {
     "dense": (1, 1024, 128, 1, 1),
 }
 _MULTIPLY_ADD = {"neon": r"\tfmla\b", "baseline": r"\taddp[sd]\b"}
+_JUMP = r"\t(?:j\w+|b|b\.\w+|cbn?z|tbn?z)\t"
 _STACK = r"\(%rsp|\[sp\b"
+_VECTOR_ON_STACK = r"%[xyz]mm\d+, -?\d*\(%rsp|\(%rsp[^\n]*%[xyz]mm|\t(?:str|ldr|stp|ldp)\tq[^\n]*\[sp\b"
+# At most: an EVEX prefix, opcode, ModRM, SIB, a 32-bit displacement, an immediate. AArch64 has 4 always.
+_INSTRUCTION_BYTES = {"neon": 4}
+_LONGEST = 12
+# Half of the smallest first-level instruction cache that any of these machines has.
+HOT_BYTES = 16 * 1024
 # Everything that reads memory: an operand in brackets on x86, a load on AArch64.
 _LOAD = {"neon": r"\tld[rp1]"}
 
 
 @dataclass(frozen=True)
 class Body:
-    """An innermost loop."""
+    """A loop."""
 
     text: str
     machine: Machine
@@ -53,7 +60,24 @@ class Body:
 
     @property
     def loads(self) -> int:
-        return self.count(_LOAD.get(self.machine.isa, r"\((?=%)(?!%rsp)"))
+        """What is fetched ahead does not count."""
+        return self.count(_LOAD.get(self.machine.isa, r"\((?=%)(?!%rsp)")) - self.count(r"\tprefetch\w*\t")
+
+    @property
+    def on_stack(self) -> int:
+        """References to the stack: what did not fit the registers."""
+        return self.count(_STACK)
+
+    @property
+    def vectors_on_stack(self) -> int:
+        return self.count(_VECTOR_ON_STACK)
+
+    @property
+    def nbytes(self) -> int:
+        """Of machine code, at most."""
+        return len(re.findall(r"^\t(?!\.)", self.text, re.M)) * _INSTRUCTION_BYTES.get(
+            self.machine.isa, _LONGEST
+        )
 
 
 def bodies(assembly: str, machine: Machine) -> Iterator[Body]:
@@ -62,6 +86,56 @@ def bodies(assembly: str, machine: Machine) -> Iterator[Body]:
         jump = re.search(rf"\t(?:j\w+|b\.\w+|cbn?z)\b[^\n]*{re.escape(label)}$", rest, re.M)
         if jump:
             yield Body(rest[: jump.end()], machine)
+
+
+def loops(assembly: str, machine: Machine) -> dict[frozenset[int], Body]:
+    """All loops with what is inside them, whatever the order in which their blocks were laid out, by the blocks' numbers."""
+    blocks, after = _blocks(assembly)
+    above = _dominators(after)
+    found: dict[int, set[int]] = {}
+    for last, following in enumerate(after):
+        for first in following & above[last]:
+            inside, waiting = found.setdefault(first, {first}), [last]
+            while waiting:
+                block = waiting.pop()
+                if block not in inside:
+                    inside.add(block)
+                    waiting += [n for n, follows in enumerate(after) if block in follows]
+    return {
+        frozenset(inside): Body("\n".join(blocks[n] for n in sorted(inside)), machine)
+        for inside in found.values()
+    }
+
+
+def _blocks(assembly: str) -> tuple[list[str], list[set[int]]]:
+    """Pieces of code that are entered at their beginning and left at their end, and which may follow each."""
+    text = re.sub(rf"^({_JUMP}[^\n]*)$", r"\1\n;", assembly, flags=re.M)
+    pieces = re.split(r"^;\n|^(?=\.LBB)", text, flags=re.M)
+    # Between a jump and a label there may be directives alone.
+    pieces = [piece for piece in pieces if re.search(r"^(?:\t(?!\.)|\.LBB)", piece, re.M)]
+    labels = {label[1]: n for n, piece in enumerate(pieces) if (label := re.match(r"(\.LBB\w+):", piece))}
+    after: list[set[int]] = []
+    for n, piece in enumerate(pieces):
+        target = re.search(rf"^{_JUMP}[^\n]*?(\.LBB\w+)$", piece, re.M)
+        ends = re.search(r"^\t(?:jmp|b|retq?|ret)\b(?!\.)", piece, re.M)
+        follows = {labels[target[1]]} if target else set()
+        after.append(follows if ends or n + 1 == len(pieces) else follows | {n + 1})
+    return pieces, after
+
+
+def _dominators(after: list[set[int]]) -> list[set[int]]:
+    """For each block those that every way from the first block to it goes through."""
+    everything = set(range(len(after)))
+    above = [{0}] + [everything] * (len(after) - 1)
+    changed = True
+    while changed:
+        changed = False
+        for n in range(1, len(after)):
+            before = [above[m] for m, follows in enumerate(after) if n in follows]
+            now = set.intersection(*before) | {n} if before else {n}
+            changed |= now != above[n]
+            above[n] = now
+    return above
 
 
 def specs(layer: tuple[int, int, int, int, int], machine: Machine) -> Iterator[Any]:
@@ -85,7 +159,8 @@ def test_inner_loops(lab: Any, any_machine: Machine, name: str) -> None:
         assert found, spec
         for body in found:
             about = f"{spec.kind} {spec.tile}: {body.products} products\n{body.text}"
-            assert body.count(_STACK) <= spills * body.products, about
+            assert body.on_stack <= spills * body.products, about
             assert body.products <= 300, about
+            assert body.nbytes <= HOT_BYTES, about
         largest = max(found, key=lambda body: body.products)
         assert largest.loads <= loads * largest.products, f"{spec.kind} {spec.tile}\n{largest.text}"

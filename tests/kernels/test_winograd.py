@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.corpus import Case
-from tests.kernels.test_conv_code import bodies
 
 from vecgrad.kernels import _winograd_steps as steps
 from vecgrad.kernels import algorithm, choose, registry
@@ -253,9 +252,9 @@ def test_epilogues(lab: Any, machine: Machine, name: str, padded: bool) -> None:
         near(found, np.where(g <= 0, 0.5, a.wanted(direction) + b) + o - p)
 
 
-@pytest.mark.parametrize("channels", [64, 512])
+@pytest.mark.parametrize("channels", [16, 64, 512])
 def test_error_bound(lab: Any, channels: int) -> None:
-    """Rectified images and He's weights: below 5e-6, and below six times the direct kernel's own error."""
+    """Rectified images and He's weights: below 5e-6, and below six times the direct kernel's own error, that of one chain."""
     case = Case((4, 4), channels, channels, 3, padding=1, images=2)
     a = Operands(lab, lab.host[0], case)
     a.x, a.w = np.maximum(a.x, 0), (a.w * np.sqrt(2 / (9 * channels))).astype(np.float32)
@@ -264,9 +263,13 @@ def test_error_bound(lab: Any, channels: int) -> None:
     operands = [lab.stored(a.x_layout, a.x), a.packed(pack), out]
     direct = lab.loaded(a.y_layout, lab.run(spec, a.machine, operands, a.n)[-1])
     found = error(a.gathered("forward"), a.wanted("forward"))
+    chain = error(direct, a.wanted("forward"))
     assert found < 5e-6
-    assert found < 6 * error(direct, a.wanted("forward"))
+    assert found < 6 * chain
+    # Each of n multiply-adds rounds a sum that grows with the root of their number: about 1.8e-8 √n in all.
+    assert chain < 2.5e-8 * np.sqrt(9 * channels)
     assert error(a.gathered("dx"), a.wanted("dx")) < 5e-6
+    assert error(a.dw(), a.wanted("dw")) < 2e-6
 
 
 @pytest.mark.parametrize("direction", ["forward", "dx"])
@@ -318,27 +321,6 @@ def test_steps_are_the_matrices() -> None:
         count = len(matrix[0])
         columns = [step(_Rational(), [Fraction(i == j) for i in range(count)]) for j in range(count)]  # type: ignore[arg-type, misc]
         assert transposed(columns) == matrix, step.__name__
-
-
-@pytest.mark.parametrize("channels", [16, 64, 256])
-def test_inner_loops(lab: Any, any_machine: Machine, channels: int) -> None:
-    """No spills where there is a fused multiply-add, few loads."""
-    conv = Conv(window((16, 16), 3, padding="same"), channels, channels)
-    layout = Layout(16, 16, channels, channels)
-    found = [
-        algorithm.winograd_spec(conv, "forward", layout, layout, any_machine, images=8)[0],
-        algorithm.winograd_dw_spec(conv, layout, layout, any_machine, images=8, by_blocks=channels > 16),
-    ]
-    for spec in found:
-        loops = bodies(lab.assembly(spec, any_machine), any_machine)
-        # The transforms subtract, the products do not.
-        inner = [body for body in loops if body.products >= 24 and not body.count(r"subps|\tfsub")]
-        assert inner, spec
-        largest = max(inner, key=lambda body: body.products)
-        spills = 0 if any_machine.fma else 0.3 * largest.products
-        assert largest.count(r"\(%rsp|\[sp\b") <= spills, largest.text
-        assert largest.products <= 300
-        assert largest.loads <= (1.1 if any_machine.fma else 1.5) * largest.products, largest.text
 
 
 def test_offers_and_refusals(machine: Machine) -> None:

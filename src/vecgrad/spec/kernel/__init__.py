@@ -1,0 +1,52 @@
+"""Kernel specifications: each says exactly what one compiled function computes.
+
+A spec and a ``Machine`` determine the code and nothing else does; the spec is the function's name, its
+cache key and its test's id. Operands are listed in the order in which the function takes them.
+"""
+
+from vecgrad.spec.kernel._base import Epilogue, KernelSpec
+from vecgrad.spec.kernel._conv import ConvDwSpec, ConvDxSpec, ConvSpec, DwTile, PackSpec, Tile
+from vecgrad.spec.kernel._elementwise import (
+    CopySpec,
+    FlatMapSpec,
+    MapSpec,
+    PeakSpec,
+    ReduceChannelsSpec,
+    ReducePixelsSpec,
+    SlabSumSpec,
+)
+from vecgrad.spec.kernel._pool import AvgPoolDxSpec, AvgPoolSpec, MaxPoolDxSpec, MaxPoolSpec
+from vecgrad.spec.kernel._winograd import (
+    WinogradDwSpec,
+    WinogradDxSpec,
+    WinogradPackSpec,
+    WinogradSpec,
+    WinogradTile,
+)
+
+__all__ = [
+    "AvgPoolDxSpec",
+    "AvgPoolSpec",
+    "ConvDwSpec",
+    "ConvDxSpec",
+    "ConvSpec",
+    "CopySpec",
+    "DwTile",
+    "Epilogue",
+    "FlatMapSpec",
+    "KernelSpec",
+    "MapSpec",
+    "MaxPoolDxSpec",
+    "MaxPoolSpec",
+    "PackSpec",
+    "PeakSpec",
+    "ReduceChannelsSpec",
+    "ReducePixelsSpec",
+    "SlabSumSpec",
+    "Tile",
+    "WinogradDwSpec",
+    "WinogradDxSpec",
+    "WinogradPackSpec",
+    "WinogradSpec",
+    "WinogradTile",
+]

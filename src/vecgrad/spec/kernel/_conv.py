@@ -1,0 +1,148 @@
+"""Direct convolutions: packed weights, forward pass, data gradient, weight gradient; and how each is cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vecgrad.spec.geometry import Conv
+from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec
+from vecgrad.spec.tensor import Layout
+
+
+@dataclass(frozen=True)
+class Tile:
+    """How a convolution cuts its outputs. Bits do not depend on it.
+
+    vectors: vectors of output channels held in registers; images × rows × cols: the pixels held with them
+    (a row's remainder is spread over its tiles). row_block: rows whose inputs are staged together.
+    share: neighbouring kernel columns whose weights are held too, so that they share loads of inputs.
+    """
+
+    vectors: int
+    images: int = 1
+    rows: int = 1
+    cols: int = 1
+    row_block: int = 1
+    share: int = 1
+
+
+@dataclass(frozen=True)
+class PackSpec(KernelSpec):
+    """Weights in the order in which a convolution's tiles read them. Operands: w (canonical), packed.
+
+    forward: [group][block of K][r][c][s][block]; dx: [group][block of C][R − 1 − r][k][S − 1 − s][block].
+    The last block of a group is filled with zeros. Mode *tasks*, ``tasks`` of them.
+    """
+
+    conv: Conv
+    direction: Literal["forward", "dx"]
+    block: int
+    tasks: int = 1
+    dtype: str = "float32"
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of output channels (dx: input channels) in each group."""
+        channels = self.conv.channels_out if self.direction == "forward" else self.conv.channels_in
+        return -(-(channels // self.conv.groups) // self.block)
+
+    @property
+    def block_entries(self) -> int:
+        """Entries of one group's one block."""
+        channels = self.conv.channels_in if self.direction == "forward" else self.conv.channels_out
+        return self.conv.window.taps * (channels // self.conv.groups) * self.block
+
+    @property
+    def entries(self) -> int:
+        """Entries of the packed array."""
+        return self.conv.groups * self.blocks * self.block_entries
+
+
+@dataclass(frozen=True)
+class ConvSpec(KernelSpec):
+    """(2.9), then the epilogue. Operands: x, packed weights, epilogue inputs, y.
+
+    Every entry is one chain of multiply-adds from 0 over r, c, s ascending. mode *images*: a chunk is a
+    range of images. mode *blocks* (a tasks phase of groups · blocks tasks): task g · blocks + b computes
+    block b of group g for all n = scalars[0] images.
+    """
+
+    conv: Conv
+    input: Layout
+    output: Layout
+    tile: Tile
+    mode: Literal["images", "blocks"] = "images"
+    epilogue: Epilogue = PLAIN
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConvDxSpec(KernelSpec):
+    """(2.30), then the epilogue. Operands: dy, weights packed for dx, epilogue inputs, dx.
+
+    ``input`` is dy's layout, ``output`` dx's; the rest as in ConvSpec. Every entry is one chain over p,
+    k, q ascending.
+    """
+
+    conv: Conv
+    input: Layout
+    output: Layout
+    tile: Tile
+    mode: Literal["images", "blocks"] = "images"
+    epilogue: Epilogue = PLAIN
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DwTile:
+    """How a weight gradient is cut. Bits do not depend on it.
+
+    vectors: vectors of k held in registers; rows × cols × channels: kernel rows, kernel columns and input
+    channels held with them. images × row_block: rows of dy that are summed while a tile stays in
+    registers. k_block, c_block: channels of a task, and of what is staged. share: neighbouring pixels whose dy
+    is held too, so that they share loads of x.
+    """
+
+    vectors: int
+    rows: int
+    cols: int
+    channels: int
+    row_block: int
+    images: int = 1
+    k_block: int = 64
+    c_block: int = 64
+    share: int = 1
+
+
+@dataclass(frozen=True)
+class ConvDwSpec(KernelSpec):
+    """(2.21). Operands: x, dy, slab (canonical (R, S, C / groups, K), written completely, even for no images).
+
+    Every entry is one chain over images, rows and columns ascending. mode *images*: a chunk is a range
+    of images, with its own slab. mode *blocks*: task ((i · groups + g) · k-blocks + kb) · c-blocks + cb
+    computes that block from image group i, images [i · images_per_group, (i + 1) · images_per_group) of
+    the n = scalars[0] given, into the slab that lies i · slab_stride entries behind the operand.
+    """
+
+    conv: Conv
+    input: Layout
+    dy: Layout
+    tile: DwTile
+    mode: Literal["images", "blocks"] = "images"
+    image_groups: int = 1
+    images_per_group: int = 0
+    slab_stride: int = 0
+
+    @property
+    def k_blocks(self) -> int:
+        return -(-(self.conv.channels_out // self.conv.groups) // self.tile.k_block)
+
+    @property
+    def c_blocks(self) -> int:
+        return -(-(self.conv.channels_in // self.conv.groups) // self.tile.c_block)
+
+    @property
+    def tasks(self) -> int:
+        """Tasks in mode *blocks*."""
+        return self.image_groups * self.conv.groups * self.k_blocks * self.c_blocks

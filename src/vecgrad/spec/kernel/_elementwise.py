@@ -1,0 +1,100 @@
+"""Elementwise kernels, sums and copies: maps, update rules, reductions; and the loop that measures the peak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vecgrad.spec.kernel._base import KernelSpec
+from vecgrad.spec.scalar import Expr
+from vecgrad.spec.tensor import Layout
+
+
+@dataclass(frozen=True)
+class MapSpec(KernelSpec):
+    """outputs[i] = exprs[i](inputs) at each entry of an H × W × C map. Operands: inputs, then outputs.
+
+    Inputs may be batched with C or 1 channels and (H, W) or (1, 1) pixels, or not batched with
+    C or 1 channels and (1, 1) pixels. Outputs are batched (H, W, C) and may be the memory of an
+    input of the same layout. ``scalars`` names the runtime scalars, in the order of their entries.
+    """
+
+    exprs: tuple[Expr, ...]
+    inputs: tuple[Layout, ...]
+    outputs: tuple[Layout, ...]
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FlatMapSpec(KernelSpec):
+    """An update rule over the flat parameter arrays: array operands of one dtype, each read at the same entry.
+
+    Operands: table, then ``inputs`` input arrays, then one output array for each expr (which may be an
+    input's memory). A task (mode *tasks*) is record number ``begin`` of the table of 64-bit integers
+    (source, slab stride, slabs, destination, length, update length), offsets in entries: it covers
+    entries destination … destination + update length − 1 of every array.
+    """
+
+    exprs: tuple[Expr, ...]
+    inputs: int
+    dtype: str = "float32"
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SlabSumSpec(KernelSpec):
+    """Partial sums meet: destination[i] = pairwise sum over ``slabs`` of source[slab · stride + i].
+
+    Operands: table (as in FlatMapSpec), slabs, destination. The number of slabs is 1, 2, 4, 8 or 16;
+    the tree is ((0+1)+(2+3))+((4+5)+(6+7))…
+    """
+
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class ReduceChannelsSpec(KernelSpec):
+    """output (H, W, 1) = sum or max over the channels of expr(inputs). Operands: inputs, output.
+
+    Sums fold a virtual vector of 16 lanes (float64: 8): lane l adds channels l, l + 16, …, then halves fold onto
+    halves; so the bits do not depend on the machine. Inputs as in MapSpec.
+    """
+
+    how: Literal["sum", "max"]
+    expr: Expr
+    inputs: tuple[Layout, ...]
+    output: Layout
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReducePixelsSpec(KernelSpec):
+    """slab (C) = sum over the chunk's images and their pixels, in that order, of expr(inputs).
+
+    Operands: inputs, slab (compact, C entries, the chunk's own; written even for an empty chunk).
+    """
+
+    expr: Expr
+    inputs: tuple[Layout, ...]
+    channels: int
+    dtype: str = "float32"
+    scalars: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CopySpec(KernelSpec):
+    """The same entries in C order (h, w, c) with another pitch or cut into other pixels. Operands: input, output."""
+
+    input: Layout
+    output: Layout
+
+
+@dataclass(frozen=True)
+class PeakSpec(KernelSpec):
+    """The ruler: ``turns`` turns of 12 independent chains of vector multiply-adds, in registers only.
+
+    Operands: a block of 1024 bytes, read before and written after the loop.
+    """
+
+    turns: int
+    dtype: str = "float32"

@@ -1,0 +1,137 @@
+"""Winograd's convolutions, F(4 × 4, 3 × 3): transformed weights, forward pass, data gradient, weight gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vecgrad.spec.geometry import Conv
+from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec
+from vecgrad.spec.tensor import Layout
+
+
+@dataclass(frozen=True)
+class WinogradTile:
+    """How Winograd's F(4 × 4, 3 × 3) is cut. Bits do not depend on it.
+
+    vectors × scalars: the register tile of its 36 products (vectors of channels written; image tiles, or for a weight
+    gradient input channels). block: image tiles that are transformed, multiplied and transformed back together.
+    """
+
+    vectors: int
+    scalars: int
+    block: int
+
+
+@dataclass(frozen=True)
+class WinogradPackSpec(KernelSpec):
+    """G w Gᵀ for a Winograd kernel's tiles. Operands: w (canonical), packed. Mode *tasks*, ``tasks`` of them.
+
+    forward: [block of K][6 · i + j][c][block]; dx: [block of C][6 · i + j][k][block] of the weights turned by half. The
+    36 planes of a block lie ``plane`` entries apart. Channels beyond the last one are zeros.
+    """
+
+    conv: Conv
+    direction: Literal["forward", "dx"]
+    block: int
+    tasks: int = 1
+    dtype: str = "float32"
+
+    @property
+    def inner(self) -> int:
+        """Channels that are summed over."""
+        return self.conv.channels_in if self.direction == "forward" else self.conv.channels_out
+
+    @property
+    def outer(self) -> int:
+        """Channels that are written."""
+        return self.conv.channels_out if self.direction == "forward" else self.conv.channels_in
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.outer // self.block)
+
+    @property
+    def plane(self) -> int:
+        """Entries from a plane to the next: a line more than it has, so that planes share no cache sets."""
+        return self.inner * self.block + 16
+
+    @property
+    def block_entries(self) -> int:
+        return 36 * self.plane
+
+    @property
+    def entries(self) -> int:
+        """Entries of the packed array."""
+        return self.blocks * self.block_entries
+
+
+@dataclass(frozen=True)
+class WinogradSpec(KernelSpec):
+    """(2.9) by F(4 × 4, 3 × 3), then the epilogue. Operands: x, packed weights, epilogue inputs, y.
+
+    Every one of the 36 products of a 4 × 4 tile of outputs is one chain of multiply-adds from 0 over c ascending; a tile
+    begins at every fourth row and column of y. mode *images*: a chunk is a range of images. mode *blocks* (a tasks
+    phase): task i · parts + p computes part p of the blocks of channels for image group i, images
+    [i · images_per_group, (i + 1) · images_per_group) of the n = scalars[0] given.
+
+    chunk: 0, or, in mode *blocks*, operand 1 is w itself (canonical): of so many channels at a time that are summed over, the
+    weights of a task go into the domain and meet ``together`` image tiles, and are never stored there. Every
+    part has channels then. Bits do not depend on it.
+    """
+
+    conv: Conv
+    input: Layout
+    output: Layout
+    tile: WinogradTile
+    mode: Literal["images", "blocks"] = "images"
+    image_groups: int = 1
+    images_per_group: int = 0
+    parts: int = 1
+    chunk: int = 0
+    together: int = 0
+    epilogue: Epilogue = PLAIN
+    scalars: tuple[str, ...] = ()
+
+    @property
+    def tasks(self) -> int:
+        """Tasks in mode *blocks*."""
+        return self.image_groups * self.parts
+
+
+@dataclass(frozen=True)
+class WinogradDxSpec(WinogradSpec):
+    """(2.30) by F(4 × 4, 3 × 3): ``input`` is dy's layout, ``output`` dx's, sums go over k; the rest as in WinogradSpec."""
+
+
+@dataclass(frozen=True)
+class WinogradDwSpec(KernelSpec):
+    """(2.21) by F(4 × 4, 3 × 3). Operands: x, dy, slab (canonical (3, 3, C, K), written completely, even for no images).
+
+    Every one of the 36 sums of a pair of channels is one chain over tiles: images, then rows, then columns of tiles.
+    Modes and tasks as in ConvDwSpec; k_block and c_block are the channels of a task.
+    """
+
+    conv: Conv
+    input: Layout
+    dy: Layout
+    tile: WinogradTile
+    k_block: int
+    c_block: int
+    mode: Literal["images", "blocks"] = "images"
+    image_groups: int = 1
+    images_per_group: int = 0
+    slab_stride: int = 0
+
+    @property
+    def k_blocks(self) -> int:
+        return -(-self.conv.channels_out // self.k_block)
+
+    @property
+    def c_blocks(self) -> int:
+        return -(-self.conv.channels_in // self.c_block)
+
+    @property
+    def tasks(self) -> int:
+        """Tasks in mode *blocks*."""
+        return self.image_groups * self.k_blocks * self.c_blocks

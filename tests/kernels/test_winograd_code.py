@@ -1,0 +1,109 @@
+"""What the Winograd kernels' loops look like in assembly, as test_conv_code.py looks at the direct ones.
+
+Two kinds of loops are hot: the products of a register tile, and the transforms, which walk vectors of channels. A
+product is a multiply-add alone; a transform subtracts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.kernels.test_conv_code import HOT_BYTES, bodies, loops
+
+from vecgrad.kernels import algorithm
+from vecgrad.spec.geometry import Conv, window
+from vecgrad.spec.kernel import WinogradTile
+from vecgrad.spec.machine import AVX2, AVX512, NEON, Machine
+from vecgrad.spec.tensor import Layout
+
+CHANNELS = [16, 64, 70, 256]
+KINDS = ("forward", "dx", "dw")
+_SUBTRACT = r"subps|\tfsub"
+
+
+def spec(kind: str, channels: int, machine: Machine) -> Any:
+    """As a plan makes it: padded layouts, large weight gradients in blocks."""
+    conv = Conv(window((16, 16), 3, padding="same"), channels, channels)
+    layout = Layout(16, 16, channels, machine.pitch(channels, "float32"))
+    if kind == "dw":
+        by_blocks = channels > 16
+        return algorithm.winograd_dw_spec(conv, layout, layout, machine, images=8, by_blocks=by_blocks)
+    return algorithm.winograd_spec(conv, kind, layout, layout, machine, images=8)[0]  # type: ignore[arg-type]
+
+
+def check_products(assembly: str, machine: Machine, tile: WinogradTile) -> None:
+    """No stack, no load more than the tile's scalars and vectors, short."""
+    found = [body for body in bodies(assembly, machine) if body.products >= 12 and not body.count(_SUBTRACT)]
+    assert found
+    for body in found:
+        about = f"{tile}: {body.products} products\n{body.text}"
+        assert body.on_stack <= (0 if machine.fma else 0.3 * body.products), about
+        assert body.products <= 300, about
+        assert body.nbytes <= HOT_BYTES, about
+    largest = max(found, key=lambda body: body.products)
+    # Each step of the tile loads its scalars and its vectors once. Without a fused multiply-add a product may load its own.
+    needed = 1 / tile.vectors + 1 / tile.scalars if machine.fma else 1.35
+    assert largest.loads <= 1.15 * needed * largest.products, f"{tile}\n{largest.text}"
+
+
+def check_transforms(assembly: str, machine: Machine) -> None:
+    """No vector on the stack, few addresses there, short: the loops over vectors of channels, and those next to them."""
+    every = loops(assembly, machine)
+    hot = {blocks: body for blocks, body in every.items() if body.count(_SUBTRACT) >= 3}
+    depths = {blocks: _depth(blocks, hot) for blocks in hot}
+    # Forward and data gradient have two transforms, a weight gradient three; one walks pixels inside.
+    assert sum(body.products >= 36 and depths[blocks] <= 1 for blocks, body in hot.items()) >= 2
+    for blocks, body in hot.items():
+        if depths[blocks] > 1:
+            continue
+        about = f"{body.products} products, {body.loads} loads\n{body.text}"
+        assert not (body.vectors_on_stack and machine.fma), about
+        assert body.on_stack <= (0.45 if depths[blocks] else 0.2) * body.products, about
+        assert body.loads <= 2.3 * body.products, about
+        assert body.nbytes <= HOT_BYTES, about
+
+
+def _depth(blocks: frozenset[int], others: Collection[frozenset[int]]) -> int:
+    """How many loops of ``others`` are nested in it."""
+    inside = [other for other in others if other < blocks]
+    return 1 + max((_depth(other, inside) for other in inside), default=-1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_hot_loops(lab: Any, any_machine: Machine, channels: int, kind: str) -> None:
+    found = spec(kind, channels, any_machine)
+    assembly = lab.assembly(found, any_machine)
+    check_products(assembly, any_machine, found.tile)
+    check_transforms(assembly, any_machine)
+
+
+def test_too_large_a_tile_is_seen(lab: Any) -> None:
+    """More sums than registers: they spill."""
+    found = spec("forward", 64, AVX2)
+    spilling = replace(found, tile=WinogradTile(4, 6, 24))
+    with pytest.raises(AssertionError):
+        check_products(lab.assembly(spilling, AVX2), AVX2, spilling.tile)
+
+
+def test_a_load_for_each_product_is_seen(lab: Any) -> None:
+    """As if the scalars were not held: the same code, judged by a tile that loads less."""
+    found = spec("dx", 64, AVX512)
+    check_products(lab.assembly(found, AVX512), AVX512, found.tile)
+    with pytest.raises(AssertionError):
+        check_products(lab.assembly(found, AVX512), AVX512, replace(found.tile, vectors=6, scalars=6))
+
+
+@pytest.mark.parametrize("machine", [AVX512, AVX2, NEON], ids=lambda m: m.isa)
+def test_a_vector_on_the_stack_is_seen(lab: Any, machine: Machine) -> None:
+    """Planted into the assembly: one vector that is stored to the stack in the transform's innermost loop."""
+    assembly = lab.assembly(spec("forward", 64, machine), machine)
+    check_transforms(assembly, machine)
+    store = "\tstr\tq0, [sp, #16]\n" if machine is NEON else "\tvmovaps\t%ymm0, 32(%rsp)\n"
+    lines = assembly.splitlines(keepends=True)
+    last = max(n for n, line in enumerate(lines) if "fsub" in line or "subps" in line)
+    with pytest.raises(AssertionError):
+        check_transforms("".join([*lines[:last], store, *lines[last:]]), machine)
