@@ -15,6 +15,9 @@ from vecgrad.spec.tensor import Layout
 # A cache line of x more or less in a step, and a bundle begun: both decide between equal tiles.
 _LINE_CYCLES = 0.1
 _BUNDLE_CYCLES = 1.0
+# To copy a vector of dy's pixel; and what a tile of kernel rows must promise, of the other's time, to be used.
+_COPY_CYCLES = 3.0
+_WORTH = 0.9
 # Channels of a task's block. These numbers fix how many tasks there are, so they are the same on every machine.
 _K_BLOCK = 64
 _C_BLOCK = 32
@@ -24,11 +27,66 @@ _PIXELS = 128
 
 
 @functools.lru_cache(maxsize=1024)
-def dw_tile(conv: Conv, dy: Layout, machine: Machine) -> DwTile:
+def dw_tile(conv: Conv, dy: Layout, machine: Machine, mode: str = "images") -> DwTile:
     """The tile with the least predicted time, and blocks that fit the caches."""
     lanes = machine.lanes(dy.dtype)
     best = min(_candidates(conv, machine, lanes), key=lambda tile: _cycles(tile, conv, lanes))
+    if mode == "images" and not rowwise_refusal(conv):
+        direct, rowwise = compared(conv, dy.dtype, machine)
+        if rowwise < _WORTH * direct:
+            return rowwise_tile(conv, dy.dtype, machine)
     return _blocked(best, conv, dy, machine)
+
+
+def rowwise_refusal(conv: Conv) -> str:
+    """Why a kernel row of filters cannot be lanes; "" where it can."""
+    cols = conv.window.cols
+    if conv.groups > 1:
+        return "channels in groups"
+    return "" if cols.stride == cols.dilation == 1 and cols.kernel > 1 else "no neighbouring columns"
+
+
+@functools.lru_cache(maxsize=1024)
+def compared(conv: Conv, dtype: str, machine: Machine) -> tuple[float, float]:
+    """Cycles of an image with the best tile: lanes that are filters, lanes that are a kernel row of them."""
+    lanes, rows = machine.lanes(dtype), conv.window.rows.out
+    direct = min(_cycles(tile, conv, lanes) for tile in _candidates(conv, machine, lanes))
+    return direct * rows, _rowwise_cycles(rowwise_tile(conv, dtype, machine), conv, lanes) * rows
+
+
+def rowwise_tile(conv: Conv, dtype: str, machine: Machine) -> DwTile:
+    """The best tile whose lanes are a kernel row's. Rows of dy and x of a block fit half of L1."""
+    lanes, item = machine.lanes(dtype), ITEM_BYTES[dtype]
+    rows, cols = conv.window.rows, conv.window.cols
+    found = []
+    for v in range(1, min(-(-cols.kernel * conv.channels_out // lanes), MOST_VECTORS) + 1):
+        most = most_scalars(machine, v, 1)
+        for tr in range(1, min(rows.kernel, most) + 1):
+            found += [
+                DwTile(v, tr, 1, tc, 1, rowwise=True)
+                for tc in range(1, min(conv.channels_in, most // tr) + 1)
+            ]
+    best = min(found, key=lambda tile: _rowwise_cycles(tile, conv, lanes))
+    line = (cols.size + cols.kernel) * conv.channels_out + rows.stride * cols.size * conv.channels_in
+    block = max(1, min(rows.out, machine.l1 // 2 // (line * item)))
+    return replace(
+        best,
+        row_block=-(-rows.out // -(-rows.out // block)),
+        c_block=conv.channels_in,
+        k_block=conv.channels_out,
+    )
+
+
+def _rowwise_cycles(tile: DwTile, conv: Conv, lanes: int) -> float:
+    """The model's cycles for one row of dy."""
+    cols = conv.window.cols
+    total = 0.0
+    for nv, v in _pieces(-(-cols.kernel * conv.channels_out // lanes), tile.vectors):
+        for nr, tr in _pieces(conv.window.rows.kernel, tile.rows):
+            for nc, tc in _pieces(conv.channels_in, tile.channels):
+                # Vectors that start at any pixel cross two lines.
+                total += nv * nr * nc * (bundle_cycles(tr * tc, v, 1, tr * tc + v) + _BUNDLE_CYCLES)
+    return cols.size * total + _COPY_CYCLES * cols.out * -(-conv.channels_out // lanes)
 
 
 def _candidates(conv: Conv, machine: Machine, lanes: int) -> Iterator[DwTile]:

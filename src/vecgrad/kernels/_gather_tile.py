@@ -11,7 +11,7 @@ from vecgrad.kernels.conv import balanced, image_tiles
 from vecgrad.kernels.taps import GatherAxis, gather_axes
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import Tile
-from vecgrad.spec.machine import ITEM_BYTES, Machine
+from vecgrad.spec.machine import AVX512, ITEM_BYTES, Machine
 from vecgrad.spec.tensor import Layout
 
 # Cycles to begin and end a tile: addresses, a branch guessed wrong. Then for each vector stored: caches fetch
@@ -26,12 +26,23 @@ def gather_tile(
     conv: Conv, direction: str, input: Layout, output: Layout, machine: Machine, images: int
 ) -> Tile:
     """The tile with the least predicted time for ``images`` images."""
+    model = _model(conv, direction, output.dtype, machine, images)
+    best = min(model.candidates(), key=model.cycles)
+    return replace(best, row_block=_row_block(best, model.rows, model.cols, input, machine))
+
+
+@functools.lru_cache(maxsize=1024)
+def gather_cycles(conv: Conv, direction: str, dtype: str, images: int) -> float:
+    """Of an image in chunks of ``images``, with the best tile, on one fixed processor."""
+    model = _model(conv, direction, dtype, AVX512, images)
+    return conv.groups * min(map(model.cycles, model.candidates())) / images
+
+
+def _model(conv: Conv, direction: str, dtype: str, machine: Machine, images: int) -> _Model:
     rows, cols = gather_axes(conv.window, direction)
     sides = (conv.channels_in // conv.groups, conv.channels_out // conv.groups)
     c, k = sides if direction == "forward" else sides[::-1]
-    model = _Model(rows, cols, c, -(-k // machine.lanes(output.dtype)), machine, images)
-    best = min(model.candidates(), key=model.cycles)
-    return replace(best, row_block=_row_block(best, rows, cols, input, machine))
+    return _Model(rows, cols, c, -(-k // machine.lanes(dtype)), machine, images)
 
 
 @dataclass(frozen=True)

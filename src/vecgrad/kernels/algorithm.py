@@ -1,4 +1,4 @@
-"""Direct or Winograd: the algorithm of a convolution's directions, from shapes and the batch alone.
+"""Gather, sliding window or Winograd: the algorithm of a convolution's directions, from shapes and the batch alone.
 
 An algorithm is part of the bits, so neither the machine nor a timing has a say: equal programs choose alike
 everywhere.
@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
+from vecgrad.kernels import _slide_tile as sliding
 from vecgrad.kernels import _winograd_cost as cost
-from vecgrad.kernels import choose, winograd
+from vecgrad.kernels import choose, slide, winograd
+from vecgrad.kernels._gather_tile import gather_cycles
 from vecgrad.kernels._winograd_tiles import Grid
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import (
@@ -20,6 +22,9 @@ from vecgrad.spec.kernel import (
     ConvSpec,
     Epilogue,
     PackSpec,
+    SlideDxSpec,
+    SlidePackSpec,
+    SlideSpec,
     WinogradDwSpec,
     WinogradDxSpec,
     WinogradPackSpec,
@@ -45,8 +50,8 @@ class Gathered:
     """A forward convolution's or data gradient's kernel, the pack of its weights, the
     tasks it is cut into (0: chunks of images), and what was not chosen, with the reason."""
 
-    spec: ConvSpec | ConvDxSpec | WinogradSpec
-    pack: PackSpec | WinogradPackSpec
+    spec: ConvSpec | ConvDxSpec | SlideSpec | WinogradSpec
+    pack: PackSpec | SlidePackSpec | WinogradPackSpec
     tasks: int = 0
     refused: tuple[str, ...] = ()
 
@@ -85,16 +90,39 @@ def gather(
                 conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars, images=together,
                 image_groups=groups, parts=parts,
             )  # fmt: skip
-            refused = (f"{name}.direct: {_comparison(direct_cycles, cycles)}",)
-            return Gathered(spec, pack, spec.tasks if groups else 0, refused)
+            instead = (f"{name}.direct: {_comparison(direct_cycles, cycles)}",)
+            return Gathered(spec, pack, spec.tasks if groups else 0, instead)
         reason = _comparison(cycles, direct_cycles)
+    refused = list(_note(f"{name}.winograd", conv, reason))
+    reason = sliding.refusal(conv, direction)
+    if not reason and not direct_by_blocks:
+        cycles = sliding.slide_cycles(conv, direction, output.dtype)
+        direct_cycles = gather_cycles(conv, direction, output.dtype, images)
+        if sliding.worth(cycles, direct_cycles):
+            refused.append(f"{name}.direct: {_comparison(direct_cycles, cycles)}")
+            thin, order = slide_spec(
+                conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars
+            )
+            return Gathered(thin, order, 0, tuple(refused))
+        refused.append(f"{name}.slide: {_comparison(cycles, direct_cycles)}")
     pick = choose.forward_spec if direction == "forward" else choose.dx_spec
     direct, packed = pick(
         conv, input, output, machine, epilogue=epilogue, scalars=scalars,
         mode="blocks" if direct_by_blocks else "images", images=batch if direct_by_blocks else images,
     )  # fmt: skip
     tasks = choose.blocks(direct, machine) if direct_by_blocks else 0
-    return Gathered(direct, packed, tasks, _note(f"{name}.winograd", conv, reason))
+    return Gathered(direct, packed, tasks, tuple(refused))
+
+
+def slide_spec(
+    conv: Conv, direction: Literal["forward", "dx"], input: Layout, output: Layout, machine: Machine, *,
+    epilogue: Epilogue = _PLAIN, scalars: tuple[str, ...] = (),
+) -> tuple[SlideSpec, SlidePackSpec]:  # fmt: skip
+    """The sliding window's kernel and its pack."""
+    kind = SlideSpec if direction == "forward" else SlideDxSpec
+    tile = sliding.slide_tile(conv, direction, output.dtype, machine)
+    spec = kind(conv, input, output, tile, epilogue, scalars)
+    return spec, slide.Shape(spec, machine).pack
 
 
 def winograd_spec(

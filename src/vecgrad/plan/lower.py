@@ -14,7 +14,7 @@ from vecgrad.plan.fuse import Step, renamed
 from vecgrad.spec import kernel as specs
 from vecgrad.spec.errors import CompileError
 from vecgrad.spec.geometry import Conv, Window, window
-from vecgrad.spec.kernel import Epilogue, KernelSpec, PackSpec, WinogradPackSpec
+from vecgrad.spec.kernel import Epilogue, KernelSpec, PackSpec, SlidePackSpec, WinogradPackSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Operand, scalars
 from vecgrad.spec.tensor import Layout, as_map, size
@@ -45,7 +45,7 @@ class Lowering:
         self.scalars = scalars
         self.algorithm: Algorithm = algorithm
         self.accumulators: list[Accumulator] = []
-        self.packs: dict[tuple[int, PackSpec | WinogradPackSpec], Buffer] = {}
+        self.packs: dict[tuple[int, PackSpec | SlidePackSpec | WinogradPackSpec], Buffer] = {}
         self.pack_calls: list[DraftCall] = []
         self.gradient_entries = entries
         self._pack_bytes = 0
@@ -230,7 +230,7 @@ class Lowering:
         else:
             self.draft.over_images(call)
 
-    def _pack(self, weights: Stored, pack: PackSpec | WinogradPackSpec) -> Buffer:
+    def _pack(self, weights: Stored, pack: PackSpec | SlidePackSpec | WinogradPackSpec) -> Buffer:
         """The packed weights; made once for each weights and order. Packs of parameters are made when these change."""
         key = (id(weights.buffer), pack)
         if key not in self.packs:
