@@ -14,7 +14,7 @@ from vecgrad.losses import LOSSES
 from vecgrad.plan import Plan, make
 from vecgrad.plan.plan import PlannedCall
 from vecgrad.program.flat import FlatLayout
-from vecgrad.spec.kernel import WinogradDwSpec, WinogradSpec
+from vecgrad.spec.kernel import ConvDwSpec, WinogradDwSpec, WinogradSpec
 from vecgrad.spec.machine import AVX2, AVX512, BASELINE, NEON
 from vecgrad.updates import SGD
 
@@ -101,3 +101,11 @@ def test_many_weights_and_few_tiles_are_tasks() -> None:
     assert (call.spec.image_groups, call.spec.images_per_group, call.spec.parts) == (1, 32, 8)
     [phase] = [p for p in plan.phases if call in p.calls]
     assert (phase.images_per_chunk, phase.chunks) == (0, 8)
+
+
+def test_weight_gradients_of_few_pixels_have_few_slabs() -> None:
+    """One pixel an image: 8 tasks of 64 images each, rather than 64 tasks that write, read and add up 8 slabs."""
+    plan = planned(Network(Sequential([Conv2D(128, 5, bias=False)]), (5, 5, 16), 64), AVX512, SGD())
+    [call] = [c for c in convolutions(plan) if c.op == "conv_dw"]
+    assert isinstance(call.spec, ConvDwSpec)
+    assert (call.spec.tasks, call.spec.images_per_group) == (8, 64)

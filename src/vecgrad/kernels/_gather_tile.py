@@ -64,11 +64,18 @@ class _Model:
             for share in range(1, max(1, min(taps, MOST_SHARED)) + 1):
                 most = most_scalars(self.machine, v, share)
                 for wide in range(1, min(width, most) + 1):
-                    yield Tile(v, 1, 1, wide, 1, share)
+                    if self._shares(wide, share):
+                        yield Tile(v, 1, 1, wide, 1, share)
+                if not self._shares(width, share):
+                    continue
                 for high in range(2, min(height, most // width) + 1):
                     yield Tile(v, 1, high, width, 1, share)
                 for many in range(2, min(self.images, most // (width * height)) + 1):
                     yield Tile(v, many, height, width, 1, share)
+
+    def _shares(self, wide: int, share: int) -> bool:
+        """Whether taps of neighbouring pixels have scalars in common: if not, they only take registers from each other."""
+        return share == 1 or distinct(wide, self.cols.advance, share, self.cols.tap_step) < wide * share
 
     def cycles(self, tile: Tile) -> float:
         """The model's time for all images."""

@@ -42,6 +42,10 @@ _Dw = TypeVar("_Dw", ConvDwSpec, WinogradDwSpec)
 _LARGE = 1024 * 1024
 _TILES = 32
 _TASKS = 8
+# Channels that fill vectors of the fixed processor: a sliding window can only fill what they leave.
+_VECTOR = 16
+# Pixels that a direct weight gradient's group should have: as many as a register tile sums before it moves on.
+_PIXELS = 128
 _PLAIN = Epilogue()
 
 
@@ -95,7 +99,7 @@ def gather(
         reason = _comparison(cycles, direct_cycles)
     refused = list(_note(f"{name}.winograd", conv, reason))
     reason = sliding.refusal(conv, direction)
-    if not reason and not direct_by_blocks:
+    if not reason and not direct_by_blocks and output.channels % _VECTOR:
         cycles = sliding.slide_cycles(conv, direction, output.dtype)
         direct_cycles = gather_cycles(conv, direction, output.dtype, images)
         if sliding.worth(cycles, direct_cycles):
@@ -156,7 +160,8 @@ def weight_gradient(
     """The kernel for chunks of ``images`` images; or, where ``groups`` says how many groups of images to make of so many blocks
     with so many images at least, for tasks, whose slabs' stride the planner still has to fill in.
 
-    Winograd's groups are larger where 8 tasks are left: each pays for 36 sums of all its channels.
+    Groups are larger where 8 tasks are left: each of Winograd's pays for 36 sums of all its channels, and each direct one reads,
+    writes and at last adds up as many sums as there are weights.
     """
     reason = _refusal(conv, dy.dtype, algorithm)
     if not reason:
@@ -172,7 +177,9 @@ def weight_gradient(
         reason = _comparison(cycles, direct_cycles)
     direct = choose.dw_spec(conv, input, dy, machine, mode="images" if groups is None else "blocks")
     if groups is not None:
-        direct = at_groups(direct, groups(conv.groups * direct.k_blocks * direct.c_blocks, 1), batch)
+        p, q = conv.window.out_size
+        blocks = conv.groups * direct.k_blocks * direct.c_blocks
+        direct = at_groups(direct, groups(blocks, -(-_PIXELS // (p * q))), batch)
     return Summed(direct, _note("conv_dw.winograd", conv, reason))
 
 
