@@ -176,4 +176,4 @@ def test_thin_outputs_take_it_and_the_plan_says_why() -> None:
                 direct_by_blocks=False, algorithm="auto",
             )  # type: ignore[arg-type]  # fmt: skip
             kinds[direction, machine.isa] = (type(found.spec).__name__, found.refused[-1].split(":")[0])
-    assert set(kinds.values()) == {("ConvSpec", "conv.slide"), ("SlideDxSpec", "conv_dx.direct")}
+    assert set(kinds.values()) == {("ConvSpec", "conv.winograd"), ("SlideDxSpec", "conv_dx.direct")}
