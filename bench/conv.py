@@ -128,7 +128,7 @@ def runs(
         machine,
         images=images,
         batch=images,
-        groups=(lambda blocks, least: 1) if by_blocks else None,
+        groups=(lambda blocks, least, most: 1) if by_blocks else None,
         algorithm=kind,
     ).spec
     if not by_blocks:

@@ -51,6 +51,7 @@ CONVOLUTIONS = {
     "stride 2, even": Case((8, 8), 16, 32, 3, stride=2, padding=1),
     "stride 3": Case((11, 10), 3, 16, (5, 4), stride=3, padding=2),
     "stride beyond the kernel": Case((10, 11), 5, 7, 2, stride=(3, 4)),
+    "stride beyond the kernel, padded": Case((11, 12), 5, 7, 2, stride=3, padding=1),
     "stride beyond the image": Case((2, 3), 3, 4, 2, stride=5, padding=1),
     "an axis that reads only padding": Case((1, 1), 3, 4, 1, stride=2, padding=1),
     "uneven strides": Case((7, 12), 4, 8, 3, stride=(1, 2), padding="same"),

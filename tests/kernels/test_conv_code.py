@@ -15,7 +15,7 @@ import pytest
 
 from vecgrad.kernels.choose import dw_spec, dx_spec, forward_spec
 from vecgrad.spec.geometry import Conv, window
-from vecgrad.spec.machine import Machine
+from vecgrad.spec.machine import AVX512, Machine
 from vecgrad.spec.tensor import Layout
 
 # Layers of the networks that people train on this: (size, C, K, kernel, stride).
@@ -164,3 +164,12 @@ def test_inner_loops(lab: Any, any_machine: Machine, name: str) -> None:
             assert body.nbytes <= HOT_BYTES, about
         largest = max(found, key=lambda body: body.products)
         assert largest.loads <= loads * largest.products, f"{spec.kind} {spec.tile}\n{largest.text}"
+
+
+def test_steps_are_bundled_only_where_they_share_inputs() -> None:
+    """Three taps of every third pixel never meet an input twice: held together they only take registers."""
+    conv = Conv(window((30, 30), 3, 3), 66, 61)
+    x, y = Layout(30, 30, 66, 80), Layout(10, 10, 61, 64)
+    assert dw_spec(conv, x, y, AVX512).tile.share == 1
+    thin = Conv(window((30, 30), 3, 1, 1), 16, 16)
+    assert dw_spec(thin, Layout(30, 30, 16, 16), Layout(30, 30, 16, 16), AVX512).tile.share > 1

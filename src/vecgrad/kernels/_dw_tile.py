@@ -15,55 +15,127 @@ from vecgrad.spec.tensor import Layout
 # A cache line of x more or less in a step, and a bundle begun: both decide between equal tiles.
 _LINE_CYCLES = 0.1
 _BUNDLE_CYCLES = 1.0
-# Channels of a task's block. These numbers fix how many tasks there are, so they are the same on every machine.
+# To copy a vector of dy's pixel; and what a tile of kernel rows must promise, of the other's time, to be used.
+_COPY_CYCLES = 5.0
+_WORTH = 0.9
+# Channels of a task's block. These numbers fix how many tasks there are, so they are the same on every machine; chunks of
+# images may cut otherwise.
 _K_BLOCK = 64
 _C_BLOCK = 32
-_C_BLOCK_DENSE = 128  # a pixel far from the next one: longer runs of memory
+_C_BLOCK_DENSE = 128  # one tap: longer runs of memory, and dy copied less often
 # Pixels that a tile should sum while it is in registers: its sums are loaded and stored once for so many.
 _PIXELS = 128
 
 
 @functools.lru_cache(maxsize=1024)
-def dw_tile(conv: Conv, dy: Layout, machine: Machine) -> DwTile:
+def dw_tile(conv: Conv, dy: Layout, machine: Machine, mode: str = "images") -> DwTile:
     """The tile with the least predicted time, and blocks that fit the caches."""
     lanes = machine.lanes(dy.dtype)
-    best = min(_candidates(conv, machine, lanes), key=lambda tile: _cycles(tile, conv, lanes))
-    return _blocked(best, conv, dy, machine)
+    if mode == "images" and not rowwise_refusal(conv):
+        direct, rowwise = compared(conv, dy.dtype, machine)
+        if rowwise < _WORTH * direct:
+            return rowwise_tile(conv, dy.dtype, machine)
+    c_block = _c_block(conv, mode)
+    found = _candidates(conv, machine, lanes, mode)
+    best = min(found, key=lambda tile: _cycles(tile, conv, lanes, c_block))
+    return _blocked(best, conv, dy, machine, mode)
 
 
-def _candidates(conv: Conv, machine: Machine, lanes: int) -> Iterator[DwTile]:
+def rowwise_refusal(conv: Conv) -> str:
+    """Why a kernel row of filters cannot be lanes; "" where it can."""
+    cols = conv.window.cols
+    if conv.groups > 1:
+        return "channels in groups"
+    return "" if cols.stride == cols.dilation == 1 and cols.kernel > 1 else "no neighbouring columns"
+
+
+@functools.lru_cache(maxsize=1024)
+def compared(conv: Conv, dtype: str, machine: Machine) -> tuple[float, float]:
+    """Cycles of an image with the best tile: lanes that are filters, lanes that are a kernel row of them."""
+    lanes, rows, c_block = machine.lanes(dtype), conv.window.rows.out, _c_block(conv, "images")
+    found = _candidates(conv, machine, lanes, "images")
+    direct = min(_cycles(tile, conv, lanes, c_block) for tile in found)
+    return direct * rows, _rowwise_cycles(rowwise_tile(conv, dtype, machine), conv, lanes) * rows
+
+
+def rowwise_tile(conv: Conv, dtype: str, machine: Machine) -> DwTile:
+    """The best tile whose lanes are a kernel row's. Rows of dy and x of a block fit half of L1."""
+    lanes, item = machine.lanes(dtype), ITEM_BYTES[dtype]
+    rows, cols = conv.window.rows, conv.window.cols
+    found = []
+    for v in range(1, min(-(-cols.kernel * conv.channels_out // lanes), MOST_VECTORS) + 1):
+        most = most_scalars(machine, v, 1)
+        for tr in range(1, min(rows.kernel, most) + 1):
+            found += [
+                DwTile(v, tr, 1, tc, 1, rowwise=True)
+                for tc in range(1, min(conv.channels_in, most // tr) + 1)
+            ]
+    best = min(found, key=lambda tile: _rowwise_cycles(tile, conv, lanes))
+    line = (cols.size + cols.kernel) * conv.channels_out + rows.stride * cols.size * conv.channels_in
+    block = max(1, min(rows.out, machine.l1 // 2 // (line * item)))
+    return replace(
+        best,
+        row_block=-(-rows.out // -(-rows.out // block)),
+        c_block=conv.channels_in,
+        k_block=conv.channels_out,
+    )
+
+
+def _rowwise_cycles(tile: DwTile, conv: Conv, lanes: int) -> float:
+    """The model's cycles for one row of dy."""
+    cols = conv.window.cols
+    total = 0.0
+    for nv, v in _pieces(-(-cols.kernel * conv.channels_out // lanes), tile.vectors):
+        for nr, tr in _pieces(conv.window.rows.kernel, tile.rows):
+            for nc, tc in _pieces(conv.channels_in, tile.channels):
+                # Vectors that start at any pixel cross two lines.
+                total += nv * nr * nc * (bundle_cycles(tr * tc, v, 1, tr * tc + v) + _BUNDLE_CYCLES)
+    return cols.size * total + _COPY_CYCLES * cols.out * -(-conv.channels_out // lanes)
+
+
+def _candidates(conv: Conv, machine: Machine, lanes: int, mode: str) -> Iterator[DwTile]:
     """Tiles that fit the registers: channels of one tap, of part of a kernel row, of whole kernel rows."""
     r, s = conv.window.kernel
     c, k = conv.channels_in // conv.groups, conv.channels_out // conv.groups
     for v in range(1, min(-(-k // lanes), MOST_VECTORS) + 1):
-        if k > _K_BLOCK and _K_BLOCK % (v * lanes):
+        if mode == "blocks" and k > _K_BLOCK and _K_BLOCK % (v * lanes):
             continue
         for share in range(1, min(conv.window.out_size[1], MOST_SHARED) + 1):
             most = most_scalars(machine, v, share)
             for tc in range(1, min(c, most) + 1):
-                # One tap has no scalar in common with itself.
-                for ts in range(1 if share == 1 else 2, min(s, most // tc) + 1):
-                    yield DwTile(v, 1, ts, tc, 1, share=share)
+                for ts in range(1, min(s, most // tc) + 1):
+                    if _shares(conv, ts, share):
+                        yield DwTile(v, 1, ts, tc, 1, share=share)
                 for tr in range(2, min(r, most // (tc * s)) + 1):
-                    yield DwTile(v, tr, s, tc, 1, share=share)
+                    if _shares(conv, s, share):
+                        yield DwTile(v, tr, s, tc, 1, share=share)
 
 
-def _cycles(tile: DwTile, conv: Conv, lanes: int) -> float:
+def _shares(conv: Conv, columns: int, share: int) -> bool:
+    """Whether so many neighbouring pixels have scalars in common: if not, they only take registers from each other."""
+    axis = conv.window.cols
+    return share == 1 or distinct(columns, axis.dilation, share, axis.stride) < columns * share
+
+
+def _cycles(tile: DwTile, conv: Conv, lanes: int, c_block: int) -> float:
     """The model's cycles for one row of dy."""
     cols = conv.window.cols
     c, k = conv.channels_in // conv.groups, conv.channels_out // conv.groups
+    # Blocks of input channels: each tile's turns of a width.
+    across = [
+        (blocks * n, tc) for blocks, width in _pieces(c, c_block) for n, tc in _pieces(width, tile.channels)
+    ]
     total = 0.0
     for n, share in _pieces(cols.out, tile.share):
         for nr, tr in _pieces(conv.window.rows.kernel, tile.rows):
             for ns, ts in _pieces(cols.kernel, tile.cols):
                 places = distinct(ts, cols.dilation, share, cols.stride)
-                for nc, tc in _pieces(min(c, _c_block(conv)), tile.channels):
+                for nc, tc in across:
                     for nv, v in _pieces(-(-k // lanes), tile.vectors):
                         cycles = bundle_cycles(tr * ts * tc, v, share, places * tr * tc)
                         # Each tap of a tile reads its own cache lines of x and has its own lines of sums.
-                        total += (
-                            n * nr * ns * nc * nv * (cycles + _LINE_CYCLES * tr * places + _BUNDLE_CYCLES)
-                        )
+                        cycles += _LINE_CYCLES * tr * places + _BUNDLE_CYCLES
+                        total += n * nr * ns * nc * nv * cycles
     return total
 
 
@@ -72,25 +144,28 @@ def _pieces(count: int, most: int) -> list[tuple[int, int]]:
     return [(n, width) for n, width in ((count // most, most), (1, count % most)) if n and width]
 
 
-def _c_block(conv: Conv) -> int:
+def _c_block(conv: Conv, mode: str) -> int:
     """Equal blocks of whole quadruples of channels."""
     channels = conv.channels_in // conv.groups
-    most = _C_BLOCK_DENSE if conv.window.taps == 1 and conv.window.out_size == (1, 1) else _C_BLOCK
+    dense = conv.window.taps == 1 and (mode == "images" or conv.window.out_size == (1, 1))
+    most = _C_BLOCK_DENSE if dense else _C_BLOCK
     if channels <= most:
         return channels
     return -(-channels // -(-channels // most) // 4) * 4
 
 
-def _blocked(tile: DwTile, conv: Conv, dy: Layout, machine: Machine) -> DwTile:
-    """Blocks of rows whose dy (one tile of k) and x (one kernel row's rows of a block of channels) fit two thirds of L1."""
+def _blocked(tile: DwTile, conv: Conv, dy: Layout, machine: Machine, mode: str) -> DwTile:
+    """Blocks of rows whose dy (one tile of k) and x (a block of channels of the rows that a tile's kernel rows meet) fit two
+    thirds of L1."""
     item, lanes = ITEM_BYTES[dy.dtype], machine.lanes(dy.dtype)
     p, q = conv.window.out_size
     k = conv.channels_out // conv.groups
-    c_block = _c_block(conv)
+    c_block = _c_block(conv, mode)
     k_tile = tile.vectors * lanes
-    k_block = _K_BLOCK if k > _K_BLOCK else -(-k // k_tile) * k_tile
+    k_block = _K_BLOCK if mode == "blocks" and k > _K_BLOCK else -(-k // k_tile) * k_tile
     v, h = conv.window.stride
-    room = max(1, machine.l1 * 2 // 3 // (q * (k_tile + v * h * c_block) * item))
+    met = min(v, tile.rows) * h * c_block
+    room = max(1, machine.l1 * 2 // 3 // (q * (k_tile + met) * item))
     wanted = max(min(room, -(-_PIXELS // q)), 1)
     if wanted < p:
         return replace(tile, row_block=-(-p // -(-p // wanted)), k_block=k_block, c_block=c_block)

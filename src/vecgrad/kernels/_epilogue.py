@@ -74,21 +74,29 @@ class Writer:
         self._formula = Formula(b, [epilogue.expr], scalars)
 
     def write(
-        self, sums: Accumulators, at: Places, block: Value, last: int, rest: int, overwrite: bool
+        self,
+        sums: Accumulators,
+        at: Places,
+        block: Value,
+        last: int,
+        rest: int,
+        overwrite: bool,
+        channels: int | None = None,
     ) -> None:
         """Store ``sums[pixel][vector]``.
 
         block: the number of this block of channels; of number ``last`` only the first ``rest`` channels exist.
-        overwrite: a vector that holds channels may be stored in full.
+        overwrite: a vector that holds channels may be stored in full. channels: of a block, unless whole vectors.
         """
         b = self._b
         sources = [
             self._source(pointer, layout, at)
             for pointer, layout in zip(self._pointers, self._layouts, strict=True)
         ]
+        most = len(sums[0]) * b.lanes if channels is None else channels
         for vector in range(len(sums[0])):
-            real = min(max(rest - vector * b.lanes, 0), b.lanes)
-            for count in cases(b, block, last, b.lanes, real):
+            usual, real = (min(max(n - vector * b.lanes, 0), b.lanes) for n in (most, rest))
+            for count in cases(b, block, last, usual, real):
                 if count:
                     self._store([row[vector] for row in sums], sources, at.pixels, vector, count, overwrite)
 

@@ -85,18 +85,26 @@ class Frame:
         """
         if not self.staged:
             return self.at_output(b, image, output)
-        if isinstance(outputs, int):
-            height: Index = self.rows.reach(outputs)
-        else:
-            height = b.add(b.mul(b.sub(outputs, 1), self.rows.advance), self.rows.span)
         first = b.add(b.mul(output, self.rows.advance), self.rows.low)
         with b.loop(0, images) as each:
             source = b.at(image, b.mul(each.i, self.source.nbytes))
             target = b.at(scratch, b.mul(each.i, self.image_bytes))
-            with b.loop(0, height) as line:
-                row = b.add(first, line.i)
-                self._row(b, b.at(target, b.mul(line.i, self.row_bytes)), source, row)
+            if self.rows.advance > self.rows.span:
+                # Rows between one output's and the next one's are nobody's.
+                with b.loop(0, outputs) as turn, b.loop(0, self.rows.span) as within:
+                    line = b.add(b.mul(turn.i, self.rows.advance), within.i)
+                    self._row(b, b.at(target, b.mul(line, self.row_bytes)), source, b.add(first, line))
+            else:
+                with b.loop(0, self._lines(b, outputs)) as each_line:
+                    line = each_line.i
+                    self._row(b, b.at(target, b.mul(line, self.row_bytes)), source, b.add(first, line))
         return scratch
+
+    def _lines(self, b: Builder, outputs: Index) -> Index:
+        """Rows of inputs that so many outputs need."""
+        if isinstance(outputs, int):
+            return self.rows.reach(outputs)
+        return b.add(b.mul(b.sub(outputs, 1), self.rows.advance), self.rows.span)
 
     def _row(self, b: Builder, target: Value, image: Value, row: Value) -> None:
         """One row: the image's, or zeros above and below it."""

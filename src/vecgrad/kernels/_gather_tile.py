@@ -11,7 +11,7 @@ from vecgrad.kernels.conv import balanced, image_tiles
 from vecgrad.kernels.taps import GatherAxis, gather_axes
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import Tile
-from vecgrad.spec.machine import ITEM_BYTES, Machine
+from vecgrad.spec.machine import AVX512, ITEM_BYTES, Machine
 from vecgrad.spec.tensor import Layout
 
 # Cycles to begin and end a tile: addresses, a branch guessed wrong. Then for each vector stored: caches fetch
@@ -26,12 +26,23 @@ def gather_tile(
     conv: Conv, direction: str, input: Layout, output: Layout, machine: Machine, images: int
 ) -> Tile:
     """The tile with the least predicted time for ``images`` images."""
+    model = _model(conv, direction, output.dtype, machine, images)
+    best = min(model.candidates(), key=model.cycles)
+    return replace(best, row_block=_row_block(best, model.rows, model.cols, input, machine))
+
+
+@functools.lru_cache(maxsize=1024)
+def gather_cycles(conv: Conv, direction: str, dtype: str, images: int) -> float:
+    """Of an image in chunks of ``images``, with the best tile, on one fixed processor."""
+    model = _model(conv, direction, dtype, AVX512, images)
+    return conv.groups * min(map(model.cycles, model.candidates())) / images
+
+
+def _model(conv: Conv, direction: str, dtype: str, machine: Machine, images: int) -> _Model:
     rows, cols = gather_axes(conv.window, direction)
     sides = (conv.channels_in // conv.groups, conv.channels_out // conv.groups)
     c, k = sides if direction == "forward" else sides[::-1]
-    model = _Model(rows, cols, c, -(-k // machine.lanes(output.dtype)), machine, images)
-    best = min(model.candidates(), key=model.cycles)
-    return replace(best, row_block=_row_block(best, rows, cols, input, machine))
+    return _Model(rows, cols, c, -(-k // machine.lanes(dtype)), machine, images)
 
 
 @dataclass(frozen=True)
@@ -53,11 +64,18 @@ class _Model:
             for share in range(1, max(1, min(taps, MOST_SHARED)) + 1):
                 most = most_scalars(self.machine, v, share)
                 for wide in range(1, min(width, most) + 1):
-                    yield Tile(v, 1, 1, wide, 1, share)
+                    if self._shares(wide, share):
+                        yield Tile(v, 1, 1, wide, 1, share)
+                if not self._shares(width, share):
+                    continue
                 for high in range(2, min(height, most // width) + 1):
                     yield Tile(v, 1, high, width, 1, share)
                 for many in range(2, min(self.images, most // (width * height)) + 1):
                     yield Tile(v, many, height, width, 1, share)
+
+    def _shares(self, wide: int, share: int) -> bool:
+        """Whether taps of neighbouring pixels have scalars in common: if not, they only take registers from each other."""
+        return share == 1 or distinct(wide, self.cols.advance, share, self.cols.tap_step) < wide * share
 
     def cycles(self, tile: Tile) -> float:
         """The model's time for all images."""

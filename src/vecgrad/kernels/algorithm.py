@@ -1,4 +1,4 @@
-"""Direct or Winograd: the algorithm of a convolution's directions, from shapes and the batch alone.
+"""Gather, sliding window or Winograd: the algorithm of a convolution's directions, from shapes and the batch alone.
 
 An algorithm is part of the bits, so neither the machine nor a timing has a say: equal programs choose alike
 everywhere.
@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
+from vecgrad.kernels import _slide_tile as sliding
 from vecgrad.kernels import _winograd_cost as cost
-from vecgrad.kernels import choose, winograd
+from vecgrad.kernels import choose, slide, winograd
+from vecgrad.kernels._gather_tile import gather_cycles
 from vecgrad.kernels._winograd_tiles import Grid
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import (
@@ -20,6 +22,9 @@ from vecgrad.spec.kernel import (
     ConvSpec,
     Epilogue,
     PackSpec,
+    SlideDxSpec,
+    SlidePackSpec,
+    SlideSpec,
     WinogradDwSpec,
     WinogradDxSpec,
     WinogradPackSpec,
@@ -39,6 +44,14 @@ _TILES = 32
 # Tiles that a group of images of a weight gradient should have: each pays for 36 sums of every pair of channels.
 _GROUP_TILES = 128
 _TASKS = 8
+# Channels that fill vectors of the fixed processor: a sliding window can only fill what they leave.
+_VECTOR = 16
+# Pixels that a direct weight gradient's group should have: as many as a register tile sums before it moves on.
+_PIXELS = 128
+# And at most: a chain of additions gathers rounding errors with the square root of its length. Only weights so small get
+# more groups for it that their slabs do not outgrow the activations.
+_CHAIN = 1024
+_SLAB_ENTRIES = 1024 * 1024
 _PLAIN = Epilogue()
 
 
@@ -47,8 +60,8 @@ class Gathered:
     """A forward convolution's or data gradient's kernel, the pack of its weights (None: it reads them as they are), the
     tasks it is cut into (0: chunks of images), and what was not chosen, with the reason."""
 
-    spec: ConvSpec | ConvDxSpec | WinogradSpec
-    pack: PackSpec | WinogradPackSpec | None
+    spec: ConvSpec | ConvDxSpec | SlideSpec | WinogradSpec
+    pack: PackSpec | SlidePackSpec | WinogradPackSpec | None
     tasks: int = 0
     refused: tuple[str, ...] = ()
 
@@ -89,21 +102,44 @@ def gather(
                 conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars, images=together,
                 image_groups=groups, parts=parts,
             )  # fmt: skip
-            refused: tuple[str, ...] = (
+            instead: tuple[str, ...] = (
                 f"{name}.direct: {_comparison(direct_cycles, cut.cycles if wide else cycles)}",
             )
             if wide:
                 spec = wide_spec(spec, cut, machine)
-                refused += (f"packed weights: {_comparison(cycles, cut.cycles)}",)
-            return Gathered(spec, None if wide else pack, spec.tasks if groups or wide else 0, refused)
+                instead += (f"packed weights: {_comparison(cycles, cut.cycles)}",)
+            return Gathered(spec, None if wide else pack, spec.tasks if groups or wide else 0, instead)
         reason = _comparison(cycles, direct_cycles)
+    refused = list(_note(f"{name}.winograd", conv, reason))
+    reason = sliding.refusal(conv, direction)
+    if not reason and not direct_by_blocks and output.channels % _VECTOR:
+        cycles = sliding.slide_cycles(conv, direction, output.dtype)
+        direct_cycles = gather_cycles(conv, direction, output.dtype, images)
+        if sliding.worth(cycles, direct_cycles):
+            refused.append(f"{name}.direct: {_comparison(direct_cycles, cycles)}")
+            thin, order = slide_spec(
+                conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars
+            )
+            return Gathered(thin, order, 0, tuple(refused))
+        refused.append(f"{name}.slide: {_comparison(cycles, direct_cycles)}")
     pick = choose.forward_spec if direction == "forward" else choose.dx_spec
     direct, packed = pick(
         conv, input, output, machine, epilogue=epilogue, scalars=scalars,
         mode="blocks" if direct_by_blocks else "images", images=batch if direct_by_blocks else images,
     )  # fmt: skip
     tasks = choose.blocks(direct, machine) if direct_by_blocks else 0
-    return Gathered(direct, packed, tasks, _note(f"{name}.winograd", conv, reason))
+    return Gathered(direct, packed, tasks, tuple(refused))
+
+
+def slide_spec(
+    conv: Conv, direction: Literal["forward", "dx"], input: Layout, output: Layout, machine: Machine, *,
+    epilogue: Epilogue = _PLAIN, scalars: tuple[str, ...] = (),
+) -> tuple[SlideSpec, SlidePackSpec]:  # fmt: skip
+    """The sliding window's kernel and its pack."""
+    kind = SlideSpec if direction == "forward" else SlideDxSpec
+    tile = sliding.slide_tile(conv, direction, output.dtype, machine)
+    spec = kind(conv, input, output, tile, epilogue, scalars)
+    return spec, slide.Shape(spec, machine).pack
 
 
 def winograd_spec(
@@ -144,19 +180,20 @@ class Summed:
 
 def weight_gradient(
     conv: Conv, input: Layout, dy: Layout, machine: Machine, *,
-    images: int, batch: int, groups: Callable[[int, int], int] | None, algorithm: Algorithm,
+    images: int, batch: int, groups: Callable[[int, int, int], int] | None, algorithm: Algorithm,
 ) -> Summed:  # fmt: skip
     """The kernel for chunks of ``images`` images; or, where ``groups`` says how many groups of images to make of so many blocks
-    with so many images at least, for tasks, whose slabs' stride the planner still has to fill in.
+    with so many images at least and so many at most (0: any number), for tasks, whose slabs' stride the planner still has to fill in.
 
-    Winograd's groups are larger where 16 tasks are left: each pays for 36 sums of all its channels.
+    Groups are larger where 16 tasks are left: each of Winograd's pays for 36 sums of all its channels, and each direct one reads,
+    writes and at last adds up as many sums as there are weights.
     """
     reason = _refusal(conv, dy.dtype, algorithm)
     if not reason:
         spec = winograd_dw_spec(conv, input, dy, machine, images=images, by_blocks=groups is not None)
         if groups is not None:
             least = -(-_GROUP_TILES // Grid(dy.height, dy.width).tiles)
-            spec = at_groups(spec, groups(spec.k_blocks * spec.c_blocks, least), batch)
+            spec = at_groups(spec, groups(spec.k_blocks * spec.c_blocks, least, 0), batch)
             images = spec.images_per_group
             spec = replace(spec, tile=_dw_tile(spec, images, machine))
         cycles, direct_cycles = cost.dw_cycles(conv, images), cost.direct_cycles(conv, "dw")
@@ -165,7 +202,12 @@ def weight_gradient(
         reason = _comparison(cycles, direct_cycles)
     direct = choose.dw_spec(conv, input, dy, machine, mode="images" if groups is None else "blocks")
     if groups is not None:
-        direct = at_groups(direct, groups(conv.groups * direct.k_blocks * direct.c_blocks, 1), batch)
+        p, q = conv.window.out_size
+        blocks = conv.groups * direct.k_blocks * direct.c_blocks
+        r, s, c, k = conv.weight_shape
+        short = r * s * c * k <= _SLAB_ENTRIES
+        most = max(_CHAIN // (p * q), 1) if short else 0
+        direct = at_groups(direct, groups(blocks, -(-_PIXELS // (p * q)), most), batch)
     return Summed(direct, _note("conv_dw.winograd", conv, reason))
 
 

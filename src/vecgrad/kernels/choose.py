@@ -87,7 +87,7 @@ def dw_spec(
 
     ``k_blocks`` and ``c_blocks`` of the result depend on the convolution alone.
     """
-    tile = dw_tile(conv, dy, machine)
+    tile = dw_tile(conv, dy, machine, mode)
     return ConvDwSpec(conv, input, dy, tile, mode, image_groups, images_per_group, slab_stride)
 
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
+from vecgrad.kernels._dw_tile import compared
 from vecgrad.kernels._frame import Frame
 from vecgrad.kernels._runs import copy_run, fill_run
 from vecgrad.kernels.builder import Builder, Index, Value
-from vecgrad.kernels.offer import Offer, predicted
+from vecgrad.kernels.offer import Offer, Refusal, predicted
 from vecgrad.kernels.taps import GatherAxis, gather_axes
 from vecgrad.spec.kernel import ConvDwSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
@@ -109,9 +110,13 @@ def scratch_bytes(spec: ConvDwSpec, machine: Machine) -> int:
     return shape.frame_bytes + shape.dy_bytes
 
 
-def offer(spec: ConvDwSpec, machine: Machine) -> Offer:
+def offer(spec: ConvDwSpec, machine: Machine) -> Offer | Refusal:
     """Any geometry is served."""
     conv = spec.conv
+    if spec.tile.rowwise:
+        direct, rowwise = compared(conv, spec.dy.dtype, machine)
+        reason = f"{direct / 1e3:.1f} against {rowwise / 1e3:.1f} thousand cycles an image"
+        return Refusal("conv_dw.direct", reason)
     read = spec.input.nbytes + spec.dy.nbytes
     shape = _shape(spec, machine)
     share = 0.85 * shape.filters / (-(-shape.filters // shape.lanes) * shape.lanes)
@@ -248,14 +253,14 @@ class _Generator:
         dy, steps = self._dy(rows, part, k, count)
         block = self._entry(part, k)
         kernel_rows, kernel_cols = spec.conv.window.kernel
-        for r0, r1, tr in _cut(kernel_rows, self.tile.rows):
-            for s0, s1, ts in _cut(kernel_cols, self.tile.cols):
+        for r0, r1, tr in cut(kernel_rows, self.tile.rows):
+            for s0, s1, ts in cut(kernel_cols, self.tile.cols):
                 with b.loop(r0, r1, step=tr) as r, b.loop(s0, s1, step=ts) as q:
                     here = b.at(x, b.mul(r.i, s.rows.tap_step * frame.row_bytes))
                     here = b.at(here, b.mul(q.i, s.cols.tap_step * frame.pixel_bytes))
                     tap = b.add(b.mul(r.i, kernel_cols), q.i)
                     line = b.at(block, b.mul(tap, s.channels * spec.conv.channels_out * s.item))
-                    for c0, c1, tc in _cut(part.channels, self.tile.channels):
+                    for c0, c1, tc in cut(part.channels, self.tile.channels):
                         with b.loop(c0, c1, step=tc) as c:
                             self._tile(
                                 rows,
@@ -333,7 +338,7 @@ class _Generator:
                 b.store_lanes(value, b.at(slab, at + v * width), real[v])
 
 
-def _cut(count: int, most: int) -> list[tuple[int, int, int]]:
+def cut(count: int, most: int) -> list[tuple[int, int, int]]:
     """0 … count − 1 in tiles of ``most`` and one of what is left: (first, end, width) of each run."""
     most = min(most, count)
     end = count - count % most

@@ -27,7 +27,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A kernel cannot do it, and why."""
+    """A kernel cannot do it, and why; "" where nobody would expect it to."""
 
     kernel: str
     reason: str

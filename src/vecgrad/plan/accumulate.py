@@ -33,17 +33,21 @@ def slabs_for(batch_size: int) -> int:
     return slabs
 
 
-def image_groups(blocks: int, batch_size: int, least: int = 1) -> int:
+def image_groups(blocks: int, batch_size: int, least: int = 1, most: int = 0) -> int:
     """Image groups of a weight gradient that is cut into ``blocks``: enough for 64 tasks, a power of two, at most 16.
 
-    least: images that a group should have, where 16 tasks are left.
+    least: images that a group should have, where 16 tasks are left. most: images that it should not exceed (0: any number),
+    so that a long chain of additions does not gather rounding errors.
 
     >>> image_groups(1, 128), image_groups(16, 128), image_groups(64, 128), image_groups(4, 32, 16)
     (16, 4, 1, 4)
+    >>> image_groups(64, 128, most=16)
+    8
     """
     groups = 1
-    while groups * blocks < 64 and groups * 2 <= min(MOST_SLABS, batch_size):
-        if groups * blocks >= _FEW_TASKS and groups * 2 * least > batch_size:
+    while groups * 2 <= min(MOST_SLABS, batch_size):
+        wanted = groups * blocks < 64 and not (groups * blocks >= _FEW_TASKS and groups * 2 * least > batch_size)
+        if not wanted and not (most and groups * most < batch_size):
             break
         groups *= 2
     return groups

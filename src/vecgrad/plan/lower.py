@@ -14,7 +14,7 @@ from vecgrad.plan.fuse import Step, renamed
 from vecgrad.spec import kernel as specs
 from vecgrad.spec.errors import CompileError
 from vecgrad.spec.geometry import Conv, Window, window
-from vecgrad.spec.kernel import Epilogue, KernelSpec, PackSpec, WinogradPackSpec
+from vecgrad.spec.kernel import Epilogue, KernelSpec, PackSpec, SlidePackSpec, WinogradPackSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Operand, scalars
 from vecgrad.spec.tensor import Layout, as_map, size
@@ -45,7 +45,7 @@ class Lowering:
         self.scalars = scalars
         self.algorithm: Algorithm = algorithm
         self.accumulators: list[Accumulator] = []
-        self.packs: dict[tuple[int, PackSpec | WinogradPackSpec], Buffer] = {}
+        self.packs: dict[tuple[int, PackSpec | SlidePackSpec | WinogradPackSpec], Buffer] = {}
         self.pack_calls: list[DraftCall] = []
         self.gradient_entries = entries
         self._pack_bytes = 0
@@ -234,7 +234,7 @@ class Lowering:
         else:
             self.draft.over_images(call)
 
-    def _pack(self, weights: Stored, pack: PackSpec | WinogradPackSpec) -> Buffer:
+    def _pack(self, weights: Stored, pack: PackSpec | SlidePackSpec | WinogradPackSpec) -> Buffer:
         """The packed weights; made once for each weights and order. Packs of parameters are made when these change."""
         key = (id(weights.buffer), pack)
         if key not in self.packs:
@@ -268,7 +268,7 @@ class Lowering:
         batch, beside = self.draft.batch_size, length <= BESIDE
         found = algorithm.weight_gradient(
             conv, layout, dy.layout, self.machine, images=self.draft.images_per_chunk, batch=batch,
-            groups=None if beside else lambda blocks, least: image_groups(blocks, batch, least),
+            groups=None if beside else lambda blocks, least, most: image_groups(blocks, batch, least, most),
             algorithm=self.algorithm,
         )  # fmt: skip
         spec, operands = found.spec, (Argument(x.buffer), Argument(dy.buffer))

@@ -130,7 +130,9 @@ def _call(call: DraftCall, phase: DraftPhase, draft: Draft, machine: Machine) ->
         layer = call.step.scope if call.step else ""
         raise CompileError(f"layer {layer or phase.part}: {error}") from None
     refused = tuple(
-        f"{a.kernel}: {a.reason}" for a in candidates(call.spec, machine) if isinstance(a, Refusal)
+        f"{a.kernel}: {a.reason}"
+        for a in candidates(call.spec, machine)
+        if isinstance(a, Refusal) and a.reason
     )
     step = call.step
     return PlannedCall(

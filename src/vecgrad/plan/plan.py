@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from vecgrad.spec.kernel import KernelSpec, WinogradTile
+from vecgrad.spec.kernel import KernelSpec, SlideTile, WinogradTile
 from vecgrad.spec.machine import Machine
 from vecgrad.spec.tensor import Layout
 
@@ -175,6 +175,10 @@ def _tile(tile: object) -> str:
     vectors = getattr(tile, "vectors", 0)
     if isinstance(tile, WinogradTile):
         return f"{tile.scalars}×{vectors}v/{tile.block}"
+    if isinstance(tile, SlideTile):
+        return f"{tile.rows}px×{tile.channels}c window"
+    if getattr(tile, "rowwise", False):
+        return f"{getattr(tile, 'rows', 1)}×{getattr(tile, 'channels', 1)}c×{vectors}v row"
     if hasattr(tile, "channels"):
         taps = f"{getattr(tile, 'rows', 1)}×{getattr(tile, 'cols', 1)}×"
         return f"{'' if taps == '1×1×' else taps}{tile.channels}c×{vectors}v"

@@ -16,6 +16,7 @@ from vecgrad.spec.kernel._elementwise import (
     SlabSumSpec,
 )
 from vecgrad.spec.kernel._pool import AvgPoolDxSpec, AvgPoolSpec, MaxPoolDxSpec, MaxPoolSpec
+from vecgrad.spec.kernel._slide import SlideDxSpec, SlidePackSpec, SlideSpec, SlideTile
 from vecgrad.spec.kernel._winograd import (
     WinogradDwSpec,
     WinogradDxSpec,
@@ -43,6 +44,10 @@ __all__ = [
     "ReduceChannelsSpec",
     "ReducePixelsSpec",
     "SlabSumSpec",
+    "SlideDxSpec",
+    "SlidePackSpec",
+    "SlideSpec",
+    "SlideTile",
     "Tile",
     "WinogradDwSpec",
     "WinogradDxSpec",

@@ -101,7 +101,8 @@ class DwTile:
     vectors: vectors of k held in registers; rows × cols × channels: kernel rows, kernel columns and input
     channels held with them. images × row_block: rows of dy that are summed while a tile stays in
     registers. k_block, c_block: channels of a task, and of what is staged. share: neighbouring pixels whose dy
-    is held too, so that they share loads of x.
+    is held too, so that they share loads of x. rowwise: lanes are (kernel column, filter) of a kernel row instead of
+    filters; then mode *images*, one group, columns side by side, and cols, images and share are 1.
     """
 
     vectors: int
@@ -113,6 +114,7 @@ class DwTile:
     k_block: int = 64
     c_block: int = 64
     share: int = 1
+    rowwise: bool = False
 
 
 @dataclass(frozen=True)
