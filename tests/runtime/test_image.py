@@ -25,19 +25,24 @@ pytestmark = pytest.mark.skipif(
     reason="linked here is only what Linux on x86-64 is given",
 )
 
-# f(out, i): constants from .rodata (a table), .rodata.cst4 (a float) and a call within the module.
+# f(out, i): constants from .rodata (tables), .rodata.cst4 (floats) and a call within the module.
 CODE = """
-@table = private constant [4 x i64] [i64 11, i64 22, i64 33, i64 44]
+@zeros = internal constant [5 x i64] [i64 0, i64 0, i64 0, i64 0, i64 9]
+@table = internal constant [5 x i64] [i64 11, i64 22, i64 33, i64 44, i64 55]
 
 define internal i64 @looked_up(i64 %i) noinline nounwind {{
-  %at = getelementptr [4 x i64], ptr @table, i64 0, i64 %i
-  %value = load i64, ptr %at
+  %zero.at = getelementptr [5 x i64], ptr @zeros, i64 0, i64 %i
+  %zero = load i64, ptr %zero.at
+  %at = getelementptr [5 x i64], ptr @table, i64 0, i64 %i
+  %listed = load i64, ptr %at
+  %value = add i64 %listed, %zero
   ret i64 %value
 }}
 
 define i64 @{name}(ptr %out, i64 %i) nounwind {{
   %x = load float, ptr %out
-  %y = fmul float %x, 0x400921FB60000000
+  %z = fmul float %x, 0x400921FB60000000
+  %y = fadd float %z, 7.0
   store float %y, ptr %out
   %value = call i64 @looked_up(i64 %i)
   %shifted = add i64 %value, {added}
@@ -67,7 +72,10 @@ def test_results_are_those_of_llvms_linker(objects: dict[str, bytes]) -> None:
     for name, added in (("f", 1), ("g", 1000)):
         for i in range(4):
             assert call(image.addresses[name], i) == call(jit.addresses[name], i)
-            assert call(image.addresses[name], i) == (11 * (i + 1) + added, float(np.float32(2 * np.pi)))
+            assert call(image.addresses[name], i) == (
+                11 * (i + 1) + added,
+                float(np.float32(2 * np.pi) + np.float32(7)),
+            )
 
 
 def test_the_memory_can_be_executed_and_not_written(objects: dict[str, bytes]) -> None:
@@ -86,13 +94,13 @@ def test_the_memory_can_be_executed_and_not_written(objects: dict[str, bytes]) -
 
 FOREIGN = {
     "a function elsewhere": "declare void @memset_of_libc()\n"
-    "define void @f() { call void @memset_of_libc()\n ret void }",
+    "define void @f() nounwind { call void @memset_of_libc()\n ret void }",
     "a variable": "@state = internal global i64 5\n"
-    "define i64 @f() { %v = load volatile i64, ptr @state\n store i64 7, ptr @state\n ret i64 %v }",
+    "define i64 @f() nounwind { %v = load volatile i64, ptr @state\n store i64 7, ptr @state\n ret i64 %v }",
     "zeroed memory": "@state = internal global [9 x i64] zeroinitializer\n"
-    "define i64 @f() { %v = load volatile i64, ptr @state\n store i64 7, ptr @state\n ret i64 %v }",
+    "define i64 @f() nounwind { %v = load volatile i64, ptr @state\n store i64 7, ptr @state\n ret i64 %v }",
     "a thread's variable": "@state = thread_local global i64 5\n"
-    "define i64 @f() { %v = load volatile i64, ptr @state\n ret i64 %v }",
+    "define i64 @f() nounwind { %v = load volatile i64, ptr @state\n ret i64 %v }",
     "an absolute address": "@there = constant ptr @f\ndefine void @f() { ret void }",
 }
 

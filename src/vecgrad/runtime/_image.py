@@ -23,7 +23,7 @@ _RELOCATION = struct.Struct("<QQq")
 _DISTANCE = struct.Struct("<i")
 
 _IS_64_LITTLE, _RELOCATABLE, _X86_64 = (2, 1), 1, 62
-_PROGBITS, _RELA, _NOBITS, _REL, _SYMTAB = 1, 4, 8, 9, 2
+_PROGBITS, _SYMTAB, _RELA, _REL, _UNWIND = 1, 2, 4, 9, 0x70000001
 _WRITE, _ALLOC, _EXECUTABLE, _TLS = 1, 2, 4, 0x400
 _PC32, _PLT32 = 2, 4
 _LINE = 64
@@ -47,7 +47,8 @@ class _Section(NamedTuple):
 
     @property
     def placed(self) -> bool:
-        return bool(self.flags & _ALLOC and self.size)
+        """Whether it belongs in memory. (Tables for unwinding do not: no exception passes through a kernel.)"""
+        return bool(self.flags & _ALLOC and self.size and self.kind != _UNWIND)
 
 
 class Image:
