@@ -40,12 +40,29 @@ def initial(parameter: Parameter, number: int, seed: int) -> Array:
             values[first : first + _BLOCK] = (2.0 * u - 1.0) * (scale * math.sqrt(3.0))
         else:
             # Box and Muller's transform; u is never 0.
-            values[first : first + _BLOCK] = np.sqrt(-2.0 * np.log(u)) * np.cos(2.0 * np.pi * v) * scale
+            np.log(u, out=u)
+            u *= -2.0
+            np.sqrt(u, out=u)
+            v *= 2.0 * np.pi
+            np.cos(v, out=v)
+            u *= v
+            np.multiply(u, scale, out=values[first : first + _BLOCK])
     return values.reshape(parameter.shape)
 
 
 def _uniforms(seed: int, stream: int, index: Array) -> tuple[Array, Array]:
     """Two arrays of numbers in (0, 1), 53 bits and 64 bits fine, for the draws ``index`` of a stream."""
-    words = draw(seed, stream, 0, index)
-    a, b, c, d = (w.astype(np.float64) for w in words)
-    return (np.floor(a / 32.0) * 2.0**26 + np.floor(b / 64.0) + 0.5) / 2.0**53, (c + d / 2.0**32) / 2.0**32
+    # In place and by products with powers of two, which are exact: a division takes five times as long.
+    a, b, c, d = draw(seed, stream, 0, index)
+    a >>= 5
+    a <<= 26
+    b >>= 6
+    a |= b
+    u = a.astype(np.float64)
+    u += 0.5
+    u *= 2.0**-53
+    v = d.astype(np.float64)
+    v *= 2.0**-32
+    v += c.astype(np.float64)
+    v *= 2.0**-32
+    return u, v
