@@ -125,10 +125,10 @@ def test_no_directory_can_be_made(tmp_path: Path) -> None:
 def test_a_full_disk_disables_writing_once(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.put(KEY, b"code")
 
-    def full(descriptor: int) -> None:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.warns(UserWarning, match="No space left on device"):
         cache.put(OTHER, b"more")
     with warnings.catch_warnings():

@@ -327,6 +327,15 @@ class Builder:
             result.append(self.let(value.type, f"call {value.type} {code}"))
         return result
 
+    def opaque(self, pointer: Value) -> Value:
+        """The same address, of which the optimiser does not know where it comes from.
+
+        What lies at fixed distances from it is then reached by them. Where a loop's counter can be seen through the
+        address, LLVM searches for induction variables that would serve each of dozens of accesses better, at twice
+        the time of compilation.
+        """
+        return self.let(pointer.type, f'call {pointer.type} asm "", "=r,0"({pointer})')
+
     # --- control ----------------------------------------------------------------------------------
     @contextmanager
     def loop(

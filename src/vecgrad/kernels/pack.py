@@ -118,6 +118,7 @@ class Square:
     def write(self, source: Value, target: Value, stride: int) -> None:
         """Reads rows of filters at ``source``, writes columns of channels at ``target``, ``stride`` bytes apart."""
         b = self.b
+        source, target = b.opaque(source), b.opaque(target)
         lines = [self._line(b.at(source, lane * self.row), lane) for lane in range(b.lanes)]
         for lane, values in enumerate(transposed(b, lines)):
             place = b.at(target, lane * stride)

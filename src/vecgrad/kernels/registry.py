@@ -105,7 +105,11 @@ def candidates(spec: KernelSpec, machine: Machine) -> list[Offer | Refusal]:
 
 def chosen(spec: KernelSpec, machine: Machine) -> Offer:
     """The cheapest offer, the first of equals. Raises CompileError with all refusals when there is none."""
-    answers = candidates(spec, machine)
+    return cheapest(candidates(spec, machine), spec, machine)
+
+
+def cheapest(answers: list[Offer | Refusal], spec: KernelSpec, machine: Machine) -> Offer:
+    """``chosen`` for who has asked the ``candidates`` already."""
     offers = [answer for answer in answers if isinstance(answer, Offer)]
     if offers:
         return min(offers, key=lambda offer: offer.seconds)
@@ -140,5 +144,9 @@ def scratch_bytes(spec: KernelSpec, machine: Machine) -> int:
 
 def kernel_for(spec: KernelSpec, machine: Machine) -> Kernel:
     """The kernel whose offer is ``chosen``."""
-    name = chosen(spec, machine).kernel
-    return next(kernel for kernel in KERNELS if kernel.name == name and kernel.spec is type(spec))
+    return kernel_of(chosen(spec, machine), spec)
+
+
+def kernel_of(offer: Offer, spec: KernelSpec) -> Kernel:
+    """The kernel that made an offer for ``spec``."""
+    return next(k for k in KERNELS if k.name == offer.kernel and k.spec is type(spec))

@@ -108,6 +108,7 @@ class Packing:
         """One vector: nine taps, ``tap`` bytes apart, to 36 planes. ``turned``: the last tap first."""
         b = self.b
         width = b.lanes * b.item
+        source, target = b.opaque(source), b.opaque(target)
 
         def load(r: int, s: int) -> Value:
             number = r * TAPS + s

@@ -46,7 +46,9 @@ def image_groups(blocks: int, batch_size: int, least: int = 1, most: int = 0) ->
     """
     groups = 1
     while groups * 2 <= min(MOST_SLABS, batch_size):
-        wanted = groups * blocks < 64 and not (groups * blocks >= _FEW_TASKS and groups * 2 * least > batch_size)
+        wanted = groups * blocks < 64 and not (
+            groups * blocks >= _FEW_TASKS and groups * 2 * least > batch_size
+        )
         if not wanted and not (most and groups * most < batch_size):
             break
         groups *= 2

@@ -9,7 +9,7 @@ from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.graph.verify import verify
 from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.kernels.offer import Refusal
-from vecgrad.kernels.registry import candidates, chosen, scratch_bytes
+from vecgrad.kernels.registry import candidates, cheapest, kernel_of
 from vecgrad.plan.accumulate import SEGMENT, slabs_for
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, DraftPhase, Stored
 from vecgrad.plan.fuse import Step, fuse, renamed
@@ -124,16 +124,13 @@ def _phase(phase: DraftPhase, draft: Draft, machine: Machine) -> PlannedPhase:
 
 
 def _call(call: DraftCall, phase: DraftPhase, draft: Draft, machine: Machine) -> PlannedCall:
+    answers = candidates(call.spec, machine)
     try:
-        offer = chosen(call.spec, machine)
+        offer = cheapest(answers, call.spec, machine)
     except CompileError as error:
         layer = call.step.scope if call.step else ""
         raise CompileError(f"layer {layer or phase.part}: {error}") from None
-    refused = tuple(
-        f"{a.kernel}: {a.reason}"
-        for a in candidates(call.spec, machine)
-        if isinstance(a, Refusal) and a.reason
-    )
+    refused = tuple(f"{a.kernel}: {a.reason}" for a in answers if isinstance(a, Refusal) and a.reason)
     step = call.step
     return PlannedCall(
         spec=call.spec,
@@ -147,7 +144,7 @@ def _call(call: DraftCall, phase: DraftPhase, draft: Draft, machine: Machine) ->
         flops=offer.flops * call.units,
         nbytes=(offer.bytes_read + offer.bytes_written) * call.units,
         seconds=offer.seconds * call.units,
-        scratch=scratch_bytes(call.spec, machine),
+        scratch=kernel_of(offer, call.spec).scratch(call.spec, machine),
         always=call.always,
         refused=(*call.refused, *refused),
     )

@@ -13,6 +13,10 @@ from vecgrad.spec.tensor import size
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+# Draws made at once: a hundred passes of arithmetic over arrays that stay in the second-level cache, and that the
+# allocator hands out again instead of asking the system for fresh pages.
+_BLOCK = 4096
+
 
 def initial(parameter: Parameter, number: int, seed: int) -> Array:
     """The first value of the model's ``number``-th parameter, float64.
@@ -27,17 +31,38 @@ def initial(parameter: Parameter, number: int, seed: int) -> Array:
     fan = parameter.fan_in if law.startswith("he") else (parameter.fan_in + parameter.fan_out) / 2
     scale = math.sqrt((2.0 if law.startswith("he") else 1.0) / fan)
     count = size(parameter.shape)
-    u, v = _uniforms(seed, substream(STREAM_INITIAL, number), count)
-    if law.endswith("uniform"):
-        values = (2.0 * u - 1.0) * (scale * math.sqrt(3.0))
-    else:
-        # Box and Muller's transform; u is never 0.
-        values = np.sqrt(-2.0 * np.log(u)) * np.cos(2.0 * np.pi * v) * scale
-    return np.asarray(values.reshape(parameter.shape))
+    stream = substream(STREAM_INITIAL, number)
+    values = np.empty(count)
+    for first in range(0, count, _BLOCK):
+        index = np.arange(first, min(first + _BLOCK, count), dtype=np.uint64)
+        u, v = _uniforms(seed, stream, index)
+        if law.endswith("uniform"):
+            values[first : first + _BLOCK] = (2.0 * u - 1.0) * (scale * math.sqrt(3.0))
+        else:
+            # Box and Muller's transform; u is never 0.
+            np.log(u, out=u)
+            u *= -2.0
+            np.sqrt(u, out=u)
+            v *= 2.0 * np.pi
+            np.cos(v, out=v)
+            u *= v
+            np.multiply(u, scale, out=values[first : first + _BLOCK])
+    return values.reshape(parameter.shape)
 
 
-def _uniforms(seed: int, stream: int, count: int) -> tuple[Array, Array]:
-    """Two arrays of numbers in (0, 1), 53 bits each."""
-    words = draw(seed, stream, 0, np.arange(count, dtype=np.uint64))
-    a, b, c, d = (w.astype(np.float64) for w in words)
-    return (np.floor(a / 32.0) * 2.0**26 + np.floor(b / 64.0) + 0.5) / 2.0**53, (c + d / 2.0**32) / 2.0**32
+def _uniforms(seed: int, stream: int, index: Array) -> tuple[Array, Array]:
+    """Two arrays of numbers in (0, 1), 53 bits and 64 bits fine, for the draws ``index`` of a stream."""
+    # In place and by products with powers of two, which are exact: a division takes five times as long.
+    a, b, c, d = draw(seed, stream, 0, index)
+    a >>= 5
+    a <<= 26
+    b >>= 6
+    a |= b
+    u = a.astype(np.float64)
+    u += 0.5
+    u *= 2.0**-53
+    v = d.astype(np.float64)
+    v *= 2.0**-32
+    v += c.astype(np.float64)
+    v *= 2.0**-32
+    return u, v

@@ -138,7 +138,7 @@ class Compiled:
             )
             for call in plan.calls()
         }
-        self.engine = Engine.load(sources, plan.machine, default_cache())
+        self.engine = Engine.load(sources, plan.machine, default_cache(), get_num_threads())
         self._memory = {
             "arena": aligned(max(plan.arena, 64)),
             "gradients": aligned(plan.gradients * item),

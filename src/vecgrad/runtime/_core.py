@@ -53,7 +53,7 @@ def core() -> Core:
     # The plainest machine: this code moves integers, and objects in the cache then serve any processor.
     machine = restricted(host, "baseline") if host.is_x86 else host
     modules = {"walk": walker.ir(machine), "clock": walker.clock_ir(), **_pool_ir.modules(machine)}
-    engine = Engine.load(modules, machine, default_cache())
+    engine = Engine.load(modules, machine, default_cache(), processes=1)
     word, pointer = ctypes.c_int64, ctypes.c_void_p
     clock, clock_source, callbacks = _clock(engine)
     speed = _calibrated(ctypes.CFUNCTYPE(None, word)(engine.address("idle")))

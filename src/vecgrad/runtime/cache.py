@@ -108,10 +108,9 @@ class ObjectCache:
         try:
             descriptor, temporary = tempfile.mkstemp(dir=self.directory, suffix=".tmp")  # mode 0600
             try:
+                # No fsync, which takes milliseconds: what a crash leaves half written its digest gives away.
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(_header(key, data) + data)
-                    file.flush()
-                    os.fsync(file.fileno())
                 os.replace(temporary, self._path(key))
             except BaseException:
                 with contextlib.suppress(OSError):

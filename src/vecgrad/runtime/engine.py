@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from vecgrad.runtime import _llvm
+from vecgrad.runtime._compile import compiled
+from vecgrad.runtime._image import Image, link
 from vecgrad.runtime.cache import ObjectCache, object_key
 from vecgrad.runtime.host import host_isas
 from vecgrad.spec.errors import CompileError
@@ -35,59 +37,52 @@ class Source:
 
 
 class Engine:
-    """Loaded kernels. Their addresses are valid as long as the engine is referenced.
-
-    One object file per kernel, all in one LLVM execution engine. Made by :meth:`load`.
-    """
+    """Loaded kernels. Their addresses are valid as long as the engine is referenced. Made by :meth:`load`."""
 
     def __init__(
-        self,
-        modules: Mapping[str, str | Source],
-        machine: Machine,
-        executor: Any,
-        objects: list[Any],
-        statistics: Statistics,
+        self, modules: Mapping[str, str | Source], machine: Machine, code: Image | Jit, statistics: Statistics
     ) -> None:
         self.machine = machine
         self.statistics = statistics
         self._modules = dict(modules)
-        self._executor = executor
-        self._objects = objects
-        self._addresses = {name: int(executor.get_function_address(name)) for name in modules}
+        self._code = code
+        self._addresses = dict(code.addresses)
 
     @classmethod
     def load(
-        cls, modules: Mapping[str, str | Source], machine: Machine, cache: ObjectCache | None = None
+        cls,
+        modules: Mapping[str, str | Source],
+        machine: Machine,
+        cache: ObjectCache | None = None,
+        processes: int = 0,
     ) -> Engine:
         """Compile and load ``modules``: function name -> IR of a self-contained module that defines it.
 
-        Compiles for exactly ``machine``; without a cache everything is compiled anew.
+        Compiles for exactly ``machine``; without a cache everything is compiled anew. processes: compile in so many
+        other processes, where there is enough to do; 0: in this one.
         Raises CompileError when llvmlite is missing, LLVM refuses a module, a module does not define
         its function, or ``machine`` has instructions that this host lacks.
         """
         start = time.perf_counter()
         _require_runnable(machine)
-        llvm = _llvm.binding()
-        emitter: Any = None
-        objects: list[Any] = []
-        compiled = 0
-        for name, source in modules.items():
-            key = object_key(name, source if isinstance(source, str) else source.identity, machine)
-            data = None if cache is None else cache.get(key)
-            if data is None:
-                if emitter is None:
-                    emitter = _llvm.target_machine(machine)
-                data = emitter.emit_object(_llvm.parsed(_text(source), emitter, name))
-                compiled += 1
-                if cache is not None:
-                    cache.put(key, data)
-            objects.append((data, llvm.object_file.ObjectFileRef.from_data(data)))
-        executor = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _llvm.target_machine(machine))
-        for _, reference in objects:
-            executor.add_object_file(reference)
-        executor.finalize_object()
-        statistics = Statistics(compiled, len(objects) - compiled, time.perf_counter() - start)
-        return cls(modules, machine, executor, objects, statistics)
+        keys = {
+            name: object_key(name, source if isinstance(source, str) else source.identity, machine)
+            for name, source in modules.items()
+        }
+        objects = {} if cache is None else {name: cache.get(key) for name, key in keys.items()}
+        missing = {
+            name: functools.partial(_text, source)
+            for name, source in modules.items()
+            if objects.get(name) is None
+        }
+        found = {name: data for name, data in objects.items() if data is not None}
+        for name, data in compiled(missing, machine, processes).items():
+            found[name] = data
+            if cache is not None:
+                cache.put(keys[name], data)
+        code = link(found) or Jit(found, machine)
+        statistics = Statistics(len(missing), len(found) - len(missing), time.perf_counter() - start)
+        return cls(modules, machine, code, statistics)
 
     def address(self, name: str) -> int:
         """The native address of function ``name``; CompileError if the engine has no such function."""
@@ -106,6 +101,20 @@ class Engine:
     def assembly(self, name: str) -> str:
         """The assembly of ``name``'s module, as compiled for this engine's machine."""
         return assembly(self.ir(name), self.machine)
+
+
+class Jit:
+    """Objects loaded by LLVM's own linker, in one execution engine. addresses: of each object's function."""
+
+    def __init__(self, objects: Mapping[str, bytes], machine: Machine) -> None:
+        llvm = _llvm.binding()
+        # An object file reads the bytes that it was made from for as long as it lives.
+        self._objects = [(data, llvm.object_file.ObjectFileRef.from_data(data)) for data in objects.values()]
+        self._executor = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _llvm.target_machine(machine))
+        for _, reference in self._objects:
+            self._executor.add_object_file(reference)
+        self._executor.finalize_object()
+        self.addresses = {name: int(self._executor.get_function_address(name)) for name in objects}
 
 
 def _text(source: str | Source) -> str:
