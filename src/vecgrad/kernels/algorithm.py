@@ -182,10 +182,11 @@ def weight_gradient(
     conv: Conv, input: Layout, dy: Layout, machine: Machine, *,
     images: int, batch: int, groups: Callable[[int, int, int], int] | None, algorithm: Algorithm,
 ) -> Summed:  # fmt: skip
-    """The kernel for chunks of ``images`` images; or, where ``groups`` says how many groups of images to make of so many blocks
-    with so many images at least and so many at most (0: any number), for tasks, whose slabs' stride the planner still has to fill in.
+    """The kernel for chunks of ``images`` images; or for tasks, whose slabs' stride the planner still has to fill in, where
+    ``groups`` says how many groups of images to make: of so many blocks, with so many images at least and so many at most
+    (0: any number).
 
-    Groups are larger where 16 tasks are left: each of Winograd's pays for 36 sums of all its channels, and each direct one reads,
+    Groups are larger where 8 tasks are left: each of Winograd's pays for 36 sums of all its channels, and each direct one reads,
     writes and at last adds up as many sums as there are weights.
     """
     reason = _refusal(conv, dy.dtype, algorithm)

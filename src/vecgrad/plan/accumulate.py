@@ -18,7 +18,7 @@ SEGMENT = 1024
 # A weight gradient with at most this many entries is summed chunk by chunk beside the layer's other
 # work (16 slabs of 128 KB); a larger one by tasks over blocks of it.
 BESIDE = 40 * 1024
-_FEW_TASKS = 16
+_FEW_TASKS = 8
 
 
 def slabs_for(batch_size: int) -> int:
@@ -36,11 +36,11 @@ def slabs_for(batch_size: int) -> int:
 def image_groups(blocks: int, batch_size: int, least: int = 1, most: int = 0) -> int:
     """Image groups of a weight gradient that is cut into ``blocks``: enough for 64 tasks, a power of two, at most 16.
 
-    least: images that a group should have, where 16 tasks are left. most: images that it should not exceed (0: any number),
+    least: images that a group should have, where 8 tasks are left. most: images that it should not exceed (0: any number),
     so that a long chain of additions does not gather rounding errors.
 
     >>> image_groups(1, 128), image_groups(16, 128), image_groups(64, 128), image_groups(4, 32, 16)
-    (16, 4, 1, 4)
+    (16, 4, 1, 2)
     >>> image_groups(64, 128, most=16)
     8
     """
