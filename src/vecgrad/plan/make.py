@@ -1,4 +1,4 @@
-"""The planner: fuse, lower, settle memory, and write the plan down."""
+"""The planner: simplify, fuse, lower, settle memory, and write the plan down."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, DraftPhase, S
 from vecgrad.plan.fuse import Step, fuse, renamed
 from vecgrad.plan.lower import PACK_TASKS, Lowering
 from vecgrad.plan.plan import Plan, PlannedCall, PlannedPhase, Result
+from vecgrad.plan.simplify import simplify
 from vecgrad.spec.errors import CompileError
 from vecgrad.spec.kernel import FlatMapSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
@@ -40,7 +41,7 @@ def make(
     in its part "update", to change the parameters by their gradients. algorithm: "auto", or "direct" for convolutions
     without Winograd's transforms.
     """
-    verify(graph)
+    graph = verify(simplify(verify(graph)))
     scalars = ("images", "inverse_weight", "learning_rate", *(update.scalars if update else ()))
     chunks = slabs_for(batch_size)
     draft = Draft(batch_size, chunks, -(-batch_size // chunks))
