@@ -64,13 +64,10 @@ class _Simplified:
         if unpool.op != "max_pool_dx" or self._readers[unpooled] > 1 or unpooled in kept:
             return None
         dy, index = unpool.inputs
-        if (
-            index.node.op != "max_pool"
-            or index.node.inputs[0] != y
-            or index.node.attribute != unpool.attribute
-        ):
+        pool = index.node
+        if (pool.op, pool.attribute, pool.inputs) != ("max_pool", unpool.attribute, (y,)):
             return None
-        sides = {unpooled: dy, y: Ref(index.node)}
+        sides = {unpooled: dy, y: Ref(pool)}
         inputs = tuple(self._now[sides[ref]] for ref in node.inputs)
         mask = self._put(replace(node, inputs=inputs, types=(dy.type,)))
         return self._put(replace(unpool, inputs=(Ref(mask), self._now[index])))
