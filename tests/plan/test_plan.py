@@ -135,7 +135,7 @@ def test_json() -> None:
     calls = [call for phase in told["phases"] for call in phase["calls"]]
     assert len(calls) == sum(1 for _ in plan.calls())
     first = calls[0]
-    assert (first["op"], first["layer"], first["formula"]) == ("conv", "0+1", "2.9, bias, 5.1")
+    assert (first["op"], first["layer"], first["formula"]) == ("conv", "0+1+2", "2.9, bias, 5.1, 4.2")
     assert first["flops"] >= 2 * 28 * 28 * 6 * 25 * 64
     assert first["predicted_seconds"] > 0
     assert {"name", "kernel", "tile", "fused", "bytes", "operands", "refused", "stage"} <= set(first)

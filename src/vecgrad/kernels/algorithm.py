@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
+from vecgrad.kernels import _pooled as _pooling
 from vecgrad.kernels import _winograd_cost as cost
 from vecgrad.kernels import choose, winograd
 from vecgrad.kernels._winograd_tiles import Grid
@@ -43,12 +44,14 @@ _PLAIN = Epilogue()
 @dataclass(frozen=True)
 class Gathered:
     """A forward convolution's or data gradient's kernel, the pack of its weights, the
-    tasks it is cut into (0: chunks of images), and what was not chosen, with the reason."""
+    tasks it is cut into (0: chunks of images), and what was not chosen, with the reason. not_pooled: why the spec leaves the
+    epilogue's pooling to a pass of its own."""
 
     spec: ConvSpec | ConvDxSpec | WinogradSpec
     pack: PackSpec | WinogradPackSpec
     tasks: int = 0
     refused: tuple[str, ...] = ()
+    not_pooled: str = ""
 
 
 def gather(
@@ -81,20 +84,30 @@ def gather(
         cycles = cost.gather_cycles(conv, direction, together, batch, parts)
         direct_cycles = cost.direct_cycles(conv, direction)
         if cost.worth(cycles, conv, direction):
+            epilogue, not_pooled = _pooled(epilogue, f"{name}.winograd")
             spec, pack = winograd_spec(
                 conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars, images=together,
                 image_groups=groups, parts=parts,
             )  # fmt: skip
             refused = (f"{name}.direct: {_comparison(direct_cycles, cycles)}",)
-            return Gathered(spec, pack, spec.tasks if groups else 0, refused)
+            return Gathered(spec, pack, spec.tasks if groups else 0, refused, not_pooled)
         reason = _comparison(cycles, direct_cycles)
+    epilogue, not_pooled = _pooled(epilogue, f"{name}.direct")
     pick = choose.forward_spec if direction == "forward" else choose.dx_spec
     direct, packed = pick(
         conv, input, output, machine, epilogue=epilogue, scalars=scalars,
         mode="blocks" if direct_by_blocks else "images", images=batch if direct_by_blocks else images,
     )  # fmt: skip
     tasks = choose.blocks(direct, machine) if direct_by_blocks else 0
-    return Gathered(direct, packed, tasks, _note(f"{name}.winograd", conv, reason))
+    return Gathered(direct, packed, tasks, _note(f"{name}.winograd", conv, reason), not_pooled)
+
+
+def _pooled(epilogue: Epilogue, kernel: str) -> tuple[Epilogue, str]:
+    """The epilogue, without its pooling where the kernel cannot pool; the reason."""
+    reason = (
+        "" if epilogue.pool is None else _pooling.refusal(epilogue.pool.window, kernel.endswith("winograd"))
+    )
+    return (replace(epilogue, pool=None), f"{kernel}: {reason}") if reason else (epilogue, "")
 
 
 def winograd_spec(

@@ -13,7 +13,8 @@ from vecgrad.kernels import _winograd_steps as steps
 from vecgrad.kernels import access
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Contraction, Level
-from vecgrad.kernels._epilogue import Places, Writer
+from vecgrad.kernels._epilogue import Places
+from vecgrad.kernels._pooled import writer
 from vecgrad.kernels._winograd_cost import gather_cycles, refusal, seconds
 from vecgrad.kernels._winograd_tiles import PLANES, Domain, Grid, Patches, apart
 from vecgrad.kernels.builder import Builder, Index, Value
@@ -113,7 +114,7 @@ def offer(spec: WinogradSpec, machine: Machine) -> Offer | Refusal:
     reason = refusal(spec.conv, spec.output.dtype)
     if reason:
         return Refusal(name, reason)
-    inputs = sum(layout.nbytes for layout in spec.epilogue.inputs if layout.batched)
+    inputs, written = spec.epilogue.traffic(spec.output)
     images = spec.images_per_group or max(
         1, spec.tile.block // Grid(spec.output.height, spec.output.width).tiles
     )
@@ -124,7 +125,7 @@ def offer(spec: WinogradSpec, machine: Machine) -> Offer | Refusal:
         name,
         spec.conv.flops,
         spec.input.nbytes + inputs,
-        spec.output.nbytes,
+        written,
         seconds(cycles, machine),
         f"36 products for 144, {Shape(spec, machine).pack.entries * 4} bytes of weights",
     )
@@ -140,7 +141,7 @@ class _Generator:
         self.shape, self.spec = shape, shape.spec
         self.b = Builder(shape.machine, shape.spec.output.dtype)
         self.input, self.weights = self.b.operand(0), self.b.operand(1)
-        self.writer = Writer(self.b, self.spec.epilogue, self.spec.output, self.spec.scalars, 2)
+        self.writer = writer(self.b, self.spec.epilogue, self.spec.output, self.spec.scalars, 2)
         self.memory = [self.b.at(self.b.scratch, place) for place in shape.places[:-1]]
 
     def module(self) -> str:
@@ -193,17 +194,18 @@ class _Generator:
     def _write(self, first: Value, count: Value, block: Value) -> None:
         """One block of channels of the tiles back from the Winograd domain, to the output."""
         b, s, vectors = self.b, self.shape, self.spec.tile.vectors
+        rows = self.spec.epilogue.covered(self.spec.output)[0]
         start = b.mul(block, vectors)
         here = vectors if s.vectors % vectors == 0 else b.least(vectors, b.sub(s.vectors, start))
         with b.loop(0, count) as each:
             image, row, col = s.grid.place(b, b.add(first, each.i))
-            height = b.least(OUTPUTS, b.sub(s.grid.height, row))
+            height = b.least(OUTPUTS, b.sub(rows, row))
             source = b.at(self.memory[2], b.mul(each.i, s.products.tile))
             with b.loop(0, here) as vector:
                 self._columns(b.at(source, b.mul(vector.i, b.lanes * s.item)))
-                with b.loop(0, height) as line:
+                with b.loop(0, height, step=self.spec.epilogue.unit[0]) as line:
                     place = (image, b.add(row, line.i), col)
-                    self._row(line.i, place, b.add(start, vector.i))
+                    self._lines(line.i, place, b.add(start, vector.i))
 
     def _columns(self, source: Value) -> None:
         b, s = self.b, self.shape
@@ -215,15 +217,23 @@ class _Generator:
             for r, value in enumerate(steps.outputs(b, column)):
                 b.store(value, b.at(self.memory[3], (r * INPUTS + j) * _LINE), s.item)
 
-    def _row(self, line: Value, place: tuple[Value, Value, Value], vector: Value) -> None:
-        """A row of a tile: up to four pixels."""
-        b, s = self.b, self.shape
+    def _lines(self, line: Value, place: tuple[Value, Value, Value], vector: Value) -> None:
+        """The rows of a tile that are stored together: up to four pixels of each."""
+        b, s, epilogue = self.b, self.shape, self.spec.epilogue
         image, row, col = place
         source = b.at(self.memory[3], b.mul(line, INPUTS * _LINE))
-        values = steps.outputs(b, [b.load(b.vector, b.at(source, j * _LINE), s.item) for j in range(INPUTS)])
+        values = [
+            steps.outputs(
+                b, [b.load(b.vector, b.at(source, (r * INPUTS + j) * _LINE), s.item) for j in range(INPUTS)]
+            )
+            for r in range(epilogue.unit[0])
+        ]
         last = s.grid.cols - 1
         overwrite = access.whole(b, self.spec.output)
         rest = s.pack.outer - (s.vectors - 1) * b.lanes
-        for width in cases(b, b.div(col, OUTPUTS), last, OUTPUTS, s.grid.width - last * OUTPUTS):
-            places = Places(image, row, col, b.mul(vector, b.lanes), [(0, 0, n) for n in range(width)])
-            self.writer.write([[v] for v in values[:width]], places, vector, s.vectors - 1, rest, overwrite)
+        left = epilogue.covered(self.spec.output)[1] - last * OUTPUTS
+        for width in cases(b, b.div(col, OUTPUTS), last, OUTPUTS, max(left, 0)):
+            pixels = [(0, r, n) for r in range(len(values)) for n in range(width)]
+            places = Places(image, row, col, b.mul(vector, b.lanes), pixels)
+            sums = [[values[r][n]] for _, r, n in pixels]
+            self.writer.write(sums, places, vector, s.vectors - 1, rest, overwrite)

@@ -14,7 +14,7 @@ from vecgrad.plan.fuse import Step, renamed
 from vecgrad.spec import kernel as specs
 from vecgrad.spec.errors import CompileError
 from vecgrad.spec.geometry import Conv, Window, window
-from vecgrad.spec.kernel import Epilogue, KernelSpec, PackSpec, WinogradPackSpec
+from vecgrad.spec.kernel import Epilogue, KernelSpec, PackSpec, Pooling, WinogradPackSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Operand, scalars
 from vecgrad.spec.tensor import Layout, as_map, size
@@ -75,12 +75,15 @@ class Lowering:
             self.finish_sums()
         return self._values[ref]
 
-    def _new(self, ref: Ref) -> Stored:
-        """Memory for a result: whole vectors per pixel if batched, compact if not."""
-        dtype = ref.type.dtype
+    def _layout(self, ref: Ref) -> Layout:
+        """How a result lies in memory: whole vectors per pixel if batched, compact if not."""
         h, w, c = ref.type.map
         pitch = self.machine.pitch(c, self.dtype) if ref.batched else c
-        layout = Layout(h, w, c, pitch, dtype, ref.batched)
+        return Layout(h, w, c, pitch, ref.type.dtype, ref.batched)
+
+    def _new(self, ref: Ref) -> Stored:
+        """Memory for a result."""
+        layout = self._layout(ref)
         if not ref.batched and ref in self._destination:
             buffer = self.draft.buffer(layout, "gradients", self._destination[ref] * self.item)
         else:
@@ -185,9 +188,10 @@ class Lowering:
         arguments: tuple[Argument, ...],
         batched: bool = True,
         always: bool = False,
+        refused: tuple[str, ...] = (),
     ) -> None:
         units = self.draft.batch_size if batched else 1
-        call = DraftCall(spec, arguments, step, step.op, units, always)
+        call = DraftCall(spec, arguments, step, step.op, units, always, refused=refused)
         if batched:
             self.draft.over_images(call)
         else:
@@ -195,15 +199,22 @@ class Lowering:
 
     def _epilogue(self, step: Step) -> tuple[Epilogue, tuple[Argument, ...]]:
         extras = [self.value(ref) for ref in step.extra]
-        return Epilogue(step.expr, tuple(e.layout for e in extras)), tuple(Argument(e.buffer) for e in extras)
+        epilogue = Epilogue(step.expr, tuple(e.layout for e in extras))
+        arguments = tuple(Argument(e.buffer) for e in extras)
+        if step.pool is None:
+            return epilogue, arguments
+        assert isinstance(step.pool.attribute, Window)
+        after, behind = self._epilogue(step.pool)
+        output, *index = map(self._layout, step.results)
+        pool = Pooling(step.pool.attribute, output, index[0] if index else None, after.expr, after.inputs)
+        return replace(epilogue, pool=pool), arguments + behind
 
     def _conv(self, step: Step, conv: Conv) -> None:
         source = self.value(step.inputs[0])
         weights = self.value(step.inputs[1])
         epilogue, extra = self._epilogue(step)
-        result = self._new(step.results[0])
         forward = step.op == "conv"
-        inside, outside = source.layout, result.layout
+        inside, outside = source.layout, self._layout(step.pool.inputs[0] if step.pool else step.results[0])
         flat = _flattened(conv, inside if forward else outside)
         if flat is not None and (forward or all(_same_memory(x, outside) for x in epilogue.inputs)):
             conv = flat
@@ -221,8 +232,20 @@ class Lowering:
             epilogue=epilogue, scalars=self._used(epilogue), images=self.draft.images_per_chunk,
             batch=self.draft.batch_size, direct_by_blocks=by_blocks, algorithm=self.algorithm,
         )  # fmt: skip
+        if found.not_pooled:
+            first, pool = step.apart
+            assert isinstance(pool.attribute, Window)
+            self._conv(first, conv)
+            self._pool(pool, pool.attribute, None, (found.not_pooled,))
+            return
+        results = [self._new(ref) for ref in step.results]
         packed = self._pack(weights, replace(found.pack, tasks=PACK_TASKS))
-        arguments = (Argument(source.buffer), Argument(packed), *extra, Argument(result.buffer))
+        arguments = (
+            Argument(source.buffer),
+            Argument(packed),
+            *extra,
+            *(Argument(r.buffer) for r in results),
+        )
         units = self.draft.batch_size
         call = DraftCall(found.spec, arguments, step, step.op, units, refused=found.refused)
         if found.tasks:
@@ -279,7 +302,7 @@ class Lowering:
         call = DraftCall(spec, (*operands, whole), step, step.op, batch, refused=found.refused)
         self.draft.over_tasks([call], spec.tasks)
 
-    def _pool(self, step: Step, w: Window, counted: bool | None) -> None:
+    def _pool(self, step: Step, w: Window, counted: bool | None, refused: tuple[str, ...] = ()) -> None:
         inputs = [self.value(ref) for ref in step.inputs]
         epilogue, extra = self._epilogue(step)
         used = self._used(epilogue)
@@ -296,7 +319,7 @@ class Lowering:
             case _:
                 spec = specs.AvgPoolDxSpec(w, first, out, bool(counted), epilogue, used)
         before = tuple(Argument(s.buffer) for s in inputs)
-        self._call(step, spec, (*before, *extra, *(Argument(s.buffer) for s in results)))
+        self._call(step, spec, (*before, *extra, *(Argument(s.buffer) for s in results)), refused=refused)
 
     def _map(self, step: Step) -> None:
         stored, layouts = self._operands(step)
@@ -350,7 +373,8 @@ class Lowering:
 
     def _used(self, epilogue: Epilogue) -> tuple[str, ...]:
         """The table of runtime scalars, for a kernel that reads any: the same for all, so that equal kernels stay equal."""
-        return self.scalars if scalars(epilogue.expr) else ()
+        read = scalars(epilogue.expr) + (scalars(epilogue.pool.expr) if epilogue.pool else ())
+        return self.scalars if read else ()
 
 
 def _flattened(conv: Conv, layout: Layout) -> Conv | None:

@@ -17,6 +17,7 @@ from vecgrad.plan.lower import PACK_TASKS, Lowering
 from vecgrad.plan.plan import Plan, PlannedCall, PlannedPhase, Result
 from vecgrad.plan.simplify import simplify
 from vecgrad.spec.errors import CompileError
+from vecgrad.spec.geometry import Window
 from vecgrad.spec.kernel import FlatMapSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Expr, Operand, substitute
@@ -156,4 +157,9 @@ def _fused(step: Step) -> str:
     """The map's body, or what joined the primitive; the entry itself is written x0."""
     if step.op == "update":
         return ""
-    return "" if step.expr == Operand(0) and step.op != "map" else str(step.expr)
+    own = "" if step.expr == Operand(0) and step.op != "map" else str(step.expr)
+    if step.pool is None:
+        return own
+    assert isinstance(step.pool.attribute, Window)
+    rows, cols = step.pool.attribute.kernel
+    return ", ".join(part for part in (own, f"max of {rows}×{cols}", _fused(step.pool)) if part)
