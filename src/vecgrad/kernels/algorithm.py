@@ -20,7 +20,9 @@ from vecgrad.spec.kernel import (
     ConvDxSpec,
     ConvSpec,
     Epilogue,
+    KernelSpec,
     PackSpec,
+    Unpooling,
     WinogradDwSpec,
     WinogradDxSpec,
     WinogradPackSpec,
@@ -31,6 +33,7 @@ from vecgrad.spec.machine import Machine
 from vecgrad.spec.tensor import Layout
 
 Algorithm = Literal["auto", "direct"]
+_Spec = TypeVar("_Spec", bound=KernelSpec)
 _Dw = TypeVar("_Dw", ConvDwSpec, WinogradDwSpec)
 
 # Weights in the domain that are larger than this should meet so many tiles at a time: where chunks of images have fewer,
@@ -124,6 +127,16 @@ def winograd_spec(
     if image_groups:
         spec = replace(spec, mode="blocks", image_groups=image_groups, images_per_group=images, parts=parts)
     return spec, winograd.Shape(spec, machine).pack
+
+
+def unpooling(spec: _Spec, unpool: Unpooling) -> _Spec | None:
+    """The kernel that reads the pooled gradient in place of the un-pooled one, if there is one: of Winograd's gradients, for
+    windows that divide their tiles."""
+    if not isinstance(spec, (WinogradDxSpec, WinogradDwSpec)) or _pooling.refusal(
+        unpool.window, winograd=True
+    ):
+        return None
+    return replace(spec, unpool=unpool)
 
 
 @dataclass(frozen=True)

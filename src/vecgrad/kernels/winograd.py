@@ -15,6 +15,7 @@ from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Contraction, Level
 from vecgrad.kernels._epilogue import Places
 from vecgrad.kernels._pooled import writer
+from vecgrad.kernels._unpooled import UnpooledPatches
 from vecgrad.kernels._winograd_cost import gather_cycles, refusal, seconds
 from vecgrad.kernels._winograd_tiles import PLANES, Domain, Grid, Patches, apart
 from vecgrad.kernels.builder import Builder, Index, Value
@@ -68,7 +69,7 @@ class Shape:
         before = [
             axis.before if self.forward else TAPS - 1 - axis.before for axis in (window.rows, window.cols)
         ]
-        return Patches(
+        return UnpooledPatches(
             self.spec.input,
             self.grid,
             INPUTS,
@@ -77,6 +78,7 @@ class Shape:
             steps.inputs,
             self.pack.inner,
             self.item,
+            self.spec.unpool,
         )
 
     @property
@@ -124,7 +126,7 @@ def offer(spec: WinogradSpec, machine: Machine) -> Offer | Refusal:
     return Offer(
         name,
         spec.conv.flops,
-        spec.input.nbytes + inputs,
+        (spec.unpool or spec.input).nbytes + inputs,
         written,
         seconds(cycles, machine),
         f"36 products for 144, {Shape(spec, machine).pack.entries * 4} bytes of weights",
@@ -140,8 +142,10 @@ class _Generator:
     def __init__(self, shape: Shape) -> None:
         self.shape, self.spec = shape, shape.spec
         self.b = Builder(shape.machine, shape.spec.output.dtype)
-        self.input, self.weights = self.b.operand(0), self.b.operand(1)
-        self.writer = writer(self.b, self.spec.epilogue, self.spec.output, self.spec.scalars, 2)
+        read = 2 if self.spec.unpool else 1
+        self.input = tuple(self.b.operand(n) for n in range(read))
+        self.weights = self.b.operand(read)
+        self.writer = writer(self.b, self.spec.epilogue, self.spec.output, self.spec.scalars, read + 1)
         self.memory = [self.b.at(self.b.scratch, place) for place in shape.places[:-1]]
 
     def module(self) -> str:

@@ -58,6 +58,21 @@ class Pooling:
 
 
 @dataclass(frozen=True)
+class Unpooling:
+    """A gradient that is un-pooled (4.5) where it is read and never stored: the pooled one and the index of its windows, which lie
+    side by side as in ``Pooling``."""
+
+    window: Window
+    dy: Layout
+    index: Layout
+
+    @property
+    def nbytes(self) -> int:
+        """What is read for each image."""
+        return self.dy.nbytes + self.index.nbytes
+
+
+@dataclass(frozen=True)
 class Epilogue:
     """What happens to each entry before it is stored: ``expr`` of Operand(0), the entry itself, and of
     Operand(1…), the entries of ``inputs`` at the same place.
@@ -440,6 +455,7 @@ class WinogradSpec(KernelSpec):
     parts: int = 1
     epilogue: Epilogue = Epilogue()
     scalars: tuple[str, ...] = ()
+    unpool: Unpooling | None = None
 
     @property
     def tasks(self) -> int:
@@ -449,7 +465,10 @@ class WinogradSpec(KernelSpec):
 
 @dataclass(frozen=True)
 class WinogradDxSpec(WinogradSpec):
-    """(2.30) by F(4 × 4, 3 × 3): ``input`` is dy's layout, ``output`` dx's, sums go over k; the rest as in WinogradSpec."""
+    """(2.30) by F(4 × 4, 3 × 3): ``input`` is dy's layout, ``output`` dx's, sums go over k; the rest as in WinogradSpec.
+
+    With ``unpool`` operands are its dy and index in the place of dy.
+    """
 
 
 @dataclass(frozen=True)
@@ -457,7 +476,8 @@ class WinogradDwSpec(KernelSpec):
     """(2.21) by F(4 × 4, 3 × 3). Operands: x, dy, slab (canonical (3, 3, C, K), written completely, even for no images).
 
     Every one of the 36 sums of a pair of channels is one chain over tiles: images, then rows, then columns of tiles.
-    Modes and tasks as in ConvDwSpec; k_block and c_block are the channels of a task.
+    Modes and tasks as in ConvDwSpec; k_block and c_block are the channels of a task. With ``unpool`` operands are its dy and
+    index in the place of dy.
     """
 
     conv: Conv
@@ -470,6 +490,7 @@ class WinogradDwSpec(KernelSpec):
     image_groups: int = 1
     images_per_group: int = 0
     slab_stride: int = 0
+    unpool: Unpooling | None = None
 
     @property
     def k_blocks(self) -> int:
