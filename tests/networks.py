@@ -97,6 +97,10 @@ NETWORKS: dict[str, Network] = {
     "overlapping pools": _net(
         Conv2D(4, 2), MaxPool2D(3, stride=1), ReLU(), MaxPool2D(3, stride=2, padding=1), Dense(2), shape=(8, 7, 2)
     ),
+    "pooled before its activation": _net(
+        Conv2D(17, 3), MaxPool2D(3), ReLU(), Conv2D(5, 3, padding=1), ReLU(), MaxPool2D((1, 2)), Dense(2), shape=(11, 14, 3), high=1
+    ),
+    "a pool of sixteen cells": _net(Conv2D(4, 3, padding=1), ReLU(), MaxPool2D(4), Dense(2), shape=(9, 8, 2)),
     "average, image cells": _net(
         Conv2D(4, 2), AvgPool2D((2, 1)), AvgPool2D(2, stride=1, padding=((0, 1), (0, 1))), Dense(2), shape=(9, 5, 2)
     ),

@@ -1,4 +1,4 @@
-define void @avg_pool_3bbdc760d6a3(ptr noalias readonly %operands, ptr noalias readonly %scalars, ptr noalias %scratch, i64 %begin, i64 %end) #0 {
+define void @avg_pool_d6531d3eb9b2(ptr noalias readonly %operands, ptr noalias readonly %scalars, ptr noalias %scratch, i64 %begin, i64 %end) #0 {
 entry:
   %v1 = load ptr, ptr %operands, align 8
   %v2 = getelementptr inbounds i8, ptr %operands, i64 8

@@ -1,4 +1,4 @@
-"""Fusion: each of the four rules where it must fire, and every case where it must not."""
+"""Fusion: each of the five rules where it must fire, and every case where it must not."""
 
 from __future__ import annotations
 
@@ -185,6 +185,58 @@ class TestMapIntoItsProducer:
         y = bench.relu(y)
         dx = bench.e.max_pool_dx(y, index, W)
         assert [s.op for s in bench.steps(dx=dx)] == ["max_pool", "max_pool_dx"]
+
+
+class TestPoolIntoConvolution:
+    G2 = window((4, 4), 2, 2)
+
+    def test_with_the_maps_on_either_side(self, bench: Bench) -> None:
+        y = bench.relu(bench.plus(bench.e.conv(bench.x, bench.w, G), bench.b))
+        pooled, index = bench.e.max_pool(y, self.G2)
+        [step] = bench.steps(y=bench.plus(pooled, bench.b), index=index)
+        assert step.op == "conv"
+        assert step.pool is not None
+        assert (str(step.expr), str(step.pool.expr)) == ("where(((x0 + x1) <= 0), 0, (x0 + x1))", "(x0 + x1)")
+        assert (step.extra, step.pool.extra) == ((bench.b,), (bench.b,))
+        assert step.results == (bench.e.graph.outputs["y"], index)
+        assert step.reads == (bench.x, bench.w, bench.b, bench.b)
+
+    def test_it_can_be_taken_apart(self, bench: Bench) -> None:
+        with bench.e.scope("0"):
+            y = bench.e.conv(bench.x, bench.w, G)
+        with bench.e.scope("1"):
+            pooled, index = bench.e.max_pool(y, self.G2)
+        [step] = bench.steps(y=pooled)
+        assert step.scope == "0+1"
+        first, second = step.apart
+        assert (first.op, first.results, first.scope, first.pool) == ("conv", (y,), "0", None)
+        assert (second.op, second.inputs, second.results) == ("max_pool", (y,), (pooled, index))
+
+    def test_an_index_that_nobody_reads_is_no_result(self, bench: Bench) -> None:
+        pooled, _ = bench.e.max_pool(bench.e.conv(bench.x, bench.w, G), self.G2)
+        [step] = bench.steps(y=pooled)
+        assert step.results == (pooled,)
+
+    def test_its_maps_may_read_what_was_made_in_between(self, bench: Bench) -> None:
+        y = bench.e.conv(bench.x, bench.w, G)
+        other, _ = bench.e.max_pool(bench.other, self.G2)
+        pooled, _ = bench.e.max_pool(y, self.G2)
+        # ``steps`` sees that everything is made before it is read.
+        assert [s.op for s in bench.steps(y=bench.plus(pooled, other), z=other)] == ["max_pool", "conv"]
+
+    def test_not_with_two_readers(self, bench: Bench) -> None:
+        y = bench.e.conv(bench.x, bench.w, G)
+        pooled, _ = bench.e.max_pool(y, self.G2)
+        found = bench.steps(y=pooled, z=bench.e.avg_pool(y, W, False))
+        assert [s.op for s in found] == ["conv", "max_pool", "avg_pool"]
+
+    def test_not_when_it_is_an_output(self, bench: Bench) -> None:
+        y = bench.e.conv(bench.x, bench.w, G)
+        assert [s.op for s in bench.steps(y=bench.e.max_pool(y, self.G2)[0], z=y)] == ["conv", "max_pool"]
+
+    def test_not_into_a_data_gradient(self, bench: Bench) -> None:
+        y = bench.e.conv_dx(bench.x, bench.w, G)
+        assert [s.op for s in bench.steps(y=bench.e.max_pool(y, self.G2)[0])] == ["conv_dx", "max_pool"]
 
 
 class TestMapIntoReduction:

@@ -11,6 +11,7 @@ from tests.networks import LARGE, LENET, NETWORKS, Network
 from tests.plan.drafts import planned
 
 from vecgrad.graph.build import Wanted
+from vecgrad.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
 from vecgrad.plan import Plan
 from vecgrad.plan.accumulate import image_groups, slabs_for
 from vecgrad.spec.kernel import ConvDwSpec, ConvDxSpec, ConvSpec
@@ -116,6 +117,24 @@ def test_parts_follow_one_another() -> None:
     assert main[1] == update[0] < update[1] == pack[0] < pack[1] == len(plan.phases)
     forward = planned(LENET, AVX512, None, Wanted(prediction=True))
     assert forward.range("update")[0] == forward.range("update")[1]
+
+
+def test_no_pass_pools_where_winograd_s_kernels_do_and_one_does_where_they_do_not() -> None:
+    """Both gradients of the second convolution read the un-pooled one: only direct kernels need it stored, once."""
+    for kernel, passes in ((3, []), (5, ["max_pool_dx"])):
+        layers = (
+            Conv2D(32, 3, padding=1),
+            ReLU(),
+            MaxPool2D(2),
+            Conv2D(32, kernel, padding="same"),
+            ReLU(),
+            MaxPool2D(2),
+        )
+        network = Network(Sequential((*layers, Flatten(), Dense(4))), (16, 16, 16), batch=64)
+        plan = planned(network, AVX512, SGD())
+        assert [call.op for call in plan.calls() if "max_pool" in call.op] == passes
+        scopes = [call.scope for call in plan.calls() if call.op == "conv_dw"]
+        assert scopes == ["7", "3" if passes else "3+5", "0+2"]
 
 
 def test_weights_are_packed_once_for_each_direction() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vecgrad.kernels._cases import cases
@@ -28,7 +28,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """An operand of the output's pixels: its first vector of the tile, and what stays the same for all pixels."""
 
     b: Builder
@@ -69,8 +69,10 @@ class Writer:
         self, b: Builder, epilogue: Epilogue, output: Layout, scalars: tuple[str, ...], first: int
     ) -> None:
         self._b = b
-        self._layouts = [*epilogue.inputs, output]
-        self._pointers = [b.operand(first + n) for n in range(len(self._layouts))]
+        self._output = output
+        layouts = epilogue.inputs if epilogue.pool else (*epilogue.inputs, output)
+        self._operands = [(b.operand(first + n), layout) for n, layout in enumerate(layouts)]
+        self._inputs = len(epilogue.inputs)
         self._formula = Formula(b, [epilogue.expr], scalars)
 
     def write(
@@ -89,10 +91,9 @@ class Writer:
         overwrite: a vector that holds channels may be stored in full. channels: of a block, unless whole vectors.
         """
         b = self._b
-        sources = [
-            self._source(pointer, layout, at)
-            for pointer, layout in zip(self._pointers, self._layouts, strict=True)
-        ]
+        if not sums:
+            return
+        sources = self._sources(at)
         most = len(sums[0]) * b.lanes if channels is None else channels
         for vector in range(len(sums[0])):
             usual, real = (min(max(n - vector * b.lanes, 0), b.lanes) for n in (most, rest))
@@ -103,21 +104,40 @@ class Writer:
     def _store(
         self,
         sums: Sequence[Value],
-        sources: Sequence[_Source],
+        sources: tuple[list[Source], list[Source]],
         pixels: Sequence[Step],
         vector: int,
         count: int,
         overwrite: bool,
     ) -> None:
-        *inputs, output = sources
-        same = {n: s.read(pixels[0], vector, count) for n, s in enumerate(inputs) if not s.layout.batched}
-        for value, step in zip(sums, pixels, strict=True):
-            operands = [same[n] if n in same else s.read(step, vector, count) for n, s in enumerate(inputs)]
-            [result] = self._formula.write([value, *operands])
+        inputs, [output] = sources
+        for result, step in zip(
+            self._applied(self._formula, sums, inputs, pixels, vector, count), pixels, strict=True
+        ):
             self._b.store_lanes(result, output.at(step, vector), self._b.lanes if overwrite else count)
 
-    def _source(self, pointer: Value, layout: Layout, at: Places) -> _Source:
-        b, output = self._b, self._layouts[-1]
+    def _applied(
+        self,
+        formula: Formula,
+        values: Sequence[Value],
+        inputs: Sequence[Source],
+        pixels: Sequence[Step],
+        vector: int,
+        count: int,
+    ) -> Iterator[Value]:
+        """The formula of each pixel's value and of what ``inputs`` have there, one behind the other."""
+        same = {n: s.read(pixels[0], vector, count) for n, s in enumerate(inputs) if not s.layout.batched}
+        for value, step in zip(values, pixels, strict=True):
+            operands = [same[n] if n in same else s.read(step, vector, count) for n, s in enumerate(inputs)]
+            yield formula.write([value, *operands])[0]
+
+    def _sources(self, at: Places) -> tuple[list[Source], list[Source]]:
+        """The epilogue's inputs, and what is stored."""
+        found = [self._source(pointer, layout, at, self._output) for pointer, layout in self._operands]
+        return found[: self._inputs], found[self._inputs :]
+
+    def _source(self, pointer: Value, layout: Layout, at: Places, output: Layout) -> Source:
+        b = self._b
         moves = layout.batched and (layout.height, layout.width) == (output.height, output.width)
         if layout.batched:
             pointer = b.at(pointer, b.mul(at.image, layout.nbytes))
@@ -126,4 +146,4 @@ class Writer:
             pointer = b.entry(pointer, inside, layout.dtype)
         if layout.channels > 1:
             pointer = b.entry(pointer, at.channel, layout.dtype)
-        return _Source(b, layout, pointer, moves)
+        return Source(b, layout, pointer, moves)

@@ -10,7 +10,7 @@ from vecgrad.kernels._cost import MOST_SHARED, MOST_VECTORS, bundle_cycles, dist
 from vecgrad.kernels.conv import balanced, image_tiles
 from vecgrad.kernels.taps import GatherAxis, gather_axes
 from vecgrad.spec.geometry import Conv
-from vecgrad.spec.kernel import Tile
+from vecgrad.spec.kernel import Pooling, Tile
 from vecgrad.spec.machine import AVX512, ITEM_BYTES, Machine
 from vecgrad.spec.tensor import Layout
 
@@ -23,10 +23,16 @@ _LINES = 128
 
 @functools.lru_cache(maxsize=1024)
 def gather_tile(
-    conv: Conv, direction: str, input: Layout, output: Layout, machine: Machine, images: int
+    conv: Conv,
+    direction: str,
+    input: Layout,
+    output: Layout,
+    machine: Machine,
+    images: int,
+    pool: Pooling | None = None,
 ) -> Tile:
-    """The tile with the least predicted time for ``images`` images."""
-    model = _model(conv, direction, output.dtype, machine, images)
+    """The tile with the least predicted time for ``images`` images; with a ``pool`` one of whole windows."""
+    model = _model(conv, direction, output.dtype, machine, images, pool)
     best = min(model.candidates(), key=model.cycles)
     return replace(best, row_block=_row_block(best, model.rows, model.cols, input, machine))
 
@@ -34,20 +40,26 @@ def gather_tile(
 @functools.lru_cache(maxsize=1024)
 def gather_cycles(conv: Conv, direction: str, dtype: str, images: int) -> float:
     """Of an image in chunks of ``images``, with the best tile, on one fixed processor."""
-    model = _model(conv, direction, dtype, AVX512, images)
+    model = _model(conv, direction, dtype, AVX512, images, None)
     return conv.groups * min(map(model.cycles, model.candidates())) / images
 
 
-def _model(conv: Conv, direction: str, dtype: str, machine: Machine, images: int) -> _Model:
+def _model(
+    conv: Conv, direction: str, dtype: str, machine: Machine, images: int, pool: Pooling | None
+) -> _Model:
     rows, cols = gather_axes(conv.window, direction)
+    unit = (1, 1)
+    if pool is not None:
+        rows, cols, unit = rows.only(pool.covered[0]), cols.only(pool.covered[1]), pool.window.kernel
     sides = (conv.channels_in // conv.groups, conv.channels_out // conv.groups)
     c, k = sides if direction == "forward" else sides[::-1]
-    return _Model(rows, cols, c, -(-k // machine.lanes(dtype)), machine, images)
+    return _Model(rows, cols, c, -(-k // machine.lanes(dtype)), machine, images, unit)
 
 
 @dataclass(frozen=True)
 class _Model:
-    """What a tile costs. channels: read, of a group; vectors: written, of a group; images: of a chunk."""
+    """What a tile costs. channels: read, of a group; vectors: written, of a group; images: of a chunk.
+    unit: rows and columns that a tile takes together."""
 
     rows: GatherAxis
     cols: GatherAxis
@@ -55,20 +67,22 @@ class _Model:
     vectors: int
     machine: Machine
     images: int
+    unit: tuple[int, int]
 
     def candidates(self) -> Iterator[Tile]:
         """Tiles that fit the registers: of part of a row, of whole rows, of whole images."""
         height, width = self.rows.count, self.cols.count
+        down, right = self.unit
         taps = max(each.taps for each in self.cols.classes)
         for v in range(1, min(self.vectors, MOST_VECTORS) + 1):
             for share in range(1, max(1, min(taps, MOST_SHARED)) + 1):
                 most = most_scalars(self.machine, v, share)
-                for wide in range(1, min(width, most) + 1):
+                for wide in range(right, min(width, most // down) + 1, right):
                     if self._shares(wide, share):
-                        yield Tile(v, 1, 1, wide, 1, share)
+                        yield Tile(v, 1, down, wide, 1, share)
                 if not self._shares(width, share):
                     continue
-                for high in range(2, min(height, most // width) + 1):
+                for high in range(2 * down, min(height, most // width) + 1, down):
                     yield Tile(v, 1, high, width, 1, share)
                 for many in range(2, min(self.images, most // (width * height)) + 1):
                     yield Tile(v, many, height, width, 1, share)
@@ -88,8 +102,11 @@ class _Model:
             for b in self.cols.classes:
                 streams = block * a.taps * b.taps > self.machine.l1 // 2
                 for n, deep in self._images(tile.images):
-                    for p, high in ((a.count // tile.rows, tile.rows), (a.count % tile.rows, 1)):
-                        for first, end, wide in balanced(b.count, tile.cols):
+                    for p, high in (
+                        (a.count // tile.rows, tile.rows),
+                        (a.count % tile.rows // self.unit[0], self.unit[0]),
+                    ):
+                        for first, end, wide in balanced(b.count, tile.cols, self.unit[1]):
                             one = self._tile(tile, deep * high, wide, a.taps, b.taps, streams)
                             one += _TILE_CYCLES + store * deep * high * wide
                             total += n * p * ((end - first) // wide) * one

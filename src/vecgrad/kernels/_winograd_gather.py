@@ -14,11 +14,14 @@ from vecgrad.kernels import access
 from vecgrad.kernels._ahead import Ahead
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Contraction, Level
-from vecgrad.kernels._epilogue import Places, Writer
+from vecgrad.kernels._epilogue import Places
+from vecgrad.kernels._pooled import writer
+from vecgrad.kernels._unpooled import UnpooledPatches
 from vecgrad.kernels._winograd_tiles import PLANES, Domain, Grid, Patches, apart
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.spec.kernel import WinogradDxSpec, WinogradPackSpec, WinogradSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
+from vecgrad.spec.tensor import Layout
 from vecgrad.spec.winograd import INPUTS, OUTPUTS, TAPS
 
 _LINE = 64
@@ -67,7 +70,7 @@ class Shape:
         before = [
             axis.before if self.forward else TAPS - 1 - axis.before for axis in (window.rows, window.cols)
         ]
-        return Patches(
+        return UnpooledPatches(
             self.spec.input,
             self.grid,
             INPUTS,
@@ -76,6 +79,7 @@ class Shape:
             steps.inputs,
             self.pack.inner,
             self.item,
+            self.spec.unpool,
         )
 
     @property
@@ -107,8 +111,11 @@ class Generator:
     def __init__(self, shape: Shape) -> None:
         self.shape, self.spec = shape, shape.spec
         self.b = Builder(shape.machine, shape.spec.output.dtype)
-        self.input, self.weights = self.b.operand(0), self.b.operand(1)
-        self.writer = Writer(self.b, self.spec.epilogue, self.spec.output, self.spec.scalars, 2)
+        read = 2 if self.spec.unpool else 1
+        self.input = tuple(self.b.operand(n) for n in range(read))
+        self.weights = self.b.operand(read)
+        self.first = read + 1
+        self.writer = writer(self.b, self.spec.epilogue, self.spec.output, self.spec.scalars, self.first)
         self.memory = [self.b.at(self.b.scratch, place) for place in shape.places[:-1]]
 
     def module(self) -> str:
@@ -141,26 +148,46 @@ class Generator:
 
     def _ahead(self, first: Value) -> _Fetching:
         """What to fetch while the block from tile ``first`` on is multiplied: the next one's pixels, this one's places."""
-        b, s, block = self.b, self.shape, self.spec.tile.block
-        turns = PLANES * (block // self.spec.tile.scalars)
-        pixels = block * OUTPUTS * OUTPUTS
-        image, row, _ = s.grid.place(b, b.add(first, block))
-        inside = b.mul(row, self.spec.input.row * s.item)
-        start = b.at(b.at(self.input, b.mul(image, self.spec.input.nbytes)), inside)
-        pitch = self.spec.input.pitch * s.item
-        found: _Fetching = [(Ahead(pixels, pitch, pitch, turns * s.pack.blocks), start)]
-        image, row, _ = s.grid.place(b, first)
-        layouts = [*self.spec.epilogue.inputs, self.spec.output]
-        for number, layout in enumerate(layouts):
-            if not (layout.batched and (layout.height, layout.width) == (s.grid.height, s.grid.width)):
-                continue
-            if layout.channels < s.pack.outer:
-                continue
-            place = b.add(b.mul(image, layout.nbytes), b.mul(row, layout.row * s.item))
-            width = min(s.pack.block, layout.pitch) * s.item
-            ahead = Ahead(pixels, width, layout.pitch * s.item, turns, number == len(layouts) - 1)
-            found.append((ahead, b.at(b.operand(2 + number), place)))
+        s, spec = self.shape, self.spec
+        turns = PLANES * (spec.tile.block // spec.tile.scalars)
+        source, unit = spec.input, (1, 1)
+        if spec.unpool:
+            source, unit = spec.unpool.dy, spec.unpool.window.kernel
+        following = self.b.add(first, spec.tile.block)
+        pixels = self._pixels(self.input[0], source, unit, following)
+        found: _Fetching = [self._fetching(pixels, source.pitch, turns * s.pack.blocks)]
+        layouts = list(spec.epilogue.inputs)
+        whole = (s.grid.height, s.grid.width)
+        places = [
+            (self.b.operand(self.first + n), layout, (1, 1))
+            for n, layout in enumerate(layouts)
+            if layout.batched and (layout.height, layout.width) == whole and layout.channels == s.pack.outer
+        ]
+        pool = spec.epilogue.pool
+        behind = self.first + len(layouts) + (len(pool.inputs) if pool else 0)
+        places.append((self.b.operand(behind), pool.output if pool else spec.output, spec.epilogue.unit))
+        for number, (pointer, layout, each) in enumerate(places):
+            width = min(s.pack.block, layout.pitch)
+            last = number == len(places) - 1
+            found.append(self._fetching(self._pixels(pointer, layout, each, first), width, turns, last))
         return found
+
+    def _pixels(
+        self, pointer: Value, layout: Layout, unit: tuple[int, int], first: Value
+    ) -> tuple[Value, int, Layout]:
+        """Where a block's pixels of a map begin, and how many they are, where ``unit`` pixels of the grid are one of the map."""
+        b, s = self.b, self.shape
+        image, row, _ = s.grid.place(b, first)
+        place = b.add(b.mul(image, layout.nbytes), b.mul(b.div(row, unit[0]), layout.row * s.item))
+        count = self.spec.tile.block * OUTPUTS * OUTPUTS // (unit[0] * unit[1])
+        return b.at(pointer, place), count, layout
+
+    def _fetching(
+        self, pixels: tuple[Value, int, Layout], channels: int, turns: int, write: bool = False
+    ) -> tuple[Ahead, Value]:
+        start, count, layout = pixels
+        item = self.shape.item
+        return Ahead(count, channels * item, layout.pitch * item, turns, write), start
 
     def _multiply(self, count: Value, weights: Value, block: Value, ahead: _Fetching) -> None:
         """The 36 products. The last register tile may multiply what no tile has left there, and nobody reads it."""
@@ -194,17 +221,18 @@ class Generator:
         """One block of channels of the tiles back from the Winograd domain, to the output."""
         b, s = self.b, self.shape
         vectors = s.pack.block // b.lanes
+        rows = self.spec.epilogue.covered(self.spec.output)[0]
         start = b.mul(block, vectors)
         here = vectors if s.vectors % vectors == 0 else b.least(vectors, b.sub(s.vectors, start))
         with b.loop(0, count) as each:
             image, row, col = s.grid.place(b, b.add(first, each.i))
-            height = b.least(OUTPUTS, b.sub(s.grid.height, row))
+            height = b.least(OUTPUTS, b.sub(rows, row))
             source = b.at(self.memory[2], b.mul(each.i, s.products.tile))
             with b.loop(0, here) as vector:
                 self._columns(b.at(source, b.mul(vector.i, b.lanes * s.item)))
-                with b.loop(0, height) as line:
+                with b.loop(0, height, step=self.spec.epilogue.unit[0]) as line:
                     place = (image, b.add(row, line.i), col)
-                    self._row(line.i, place, b.add(start, vector.i))
+                    self._lines(line.i, place, b.add(start, vector.i))
 
     def _columns(self, source: Value) -> None:
         b, s = self.b, self.shape
@@ -216,15 +244,23 @@ class Generator:
             for r, value in enumerate(steps.outputs(b, column)):
                 b.store(value, b.at(self.memory[3], (r * INPUTS + j) * _LINE), s.item)
 
-    def _row(self, line: Value, place: tuple[Value, Value, Value], vector: Value) -> None:
-        """A row of a tile: up to four pixels."""
-        b, s = self.b, self.shape
+    def _lines(self, line: Value, place: tuple[Value, Value, Value], vector: Value) -> None:
+        """The rows of a tile that are stored together: up to four pixels of each."""
+        b, s, epilogue = self.b, self.shape, self.spec.epilogue
         image, row, col = place
         source = b.at(self.memory[3], b.mul(line, INPUTS * _LINE))
-        values = steps.outputs(b, [b.load(b.vector, b.at(source, j * _LINE), s.item) for j in range(INPUTS)])
+        values = [
+            steps.outputs(
+                b, [b.load(b.vector, b.at(source, (r * INPUTS + j) * _LINE), s.item) for j in range(INPUTS)]
+            )
+            for r in range(epilogue.unit[0])
+        ]
         last = s.grid.cols - 1
         overwrite = access.whole(b, self.spec.output)
         rest = s.pack.outer - (s.vectors - 1) * b.lanes
-        for width in cases(b, b.div(col, OUTPUTS), last, OUTPUTS, s.grid.width - last * OUTPUTS):
-            places = Places(image, row, col, b.mul(vector, b.lanes), [(0, 0, n) for n in range(width)])
-            self.writer.write([[v] for v in values[:width]], places, vector, s.vectors - 1, rest, overwrite)
+        left = epilogue.covered(self.spec.output)[1] - last * OUTPUTS
+        for width in cases(b, b.div(col, OUTPUTS), last, OUTPUTS, max(left, 0)):
+            pixels = [(0, r, n) for r in range(len(values)) for n in range(width)]
+            places = Places(image, row, col, b.mul(vector, b.lanes), pixels)
+            sums = [[values[r][n]] for _, r, n in pixels]
+            self.writer.write(sums, places, vector, s.vectors - 1, rest, overwrite)

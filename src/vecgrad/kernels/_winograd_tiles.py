@@ -79,6 +79,31 @@ class Domain:
 
 
 @dataclass(frozen=True)
+class Lines:
+    """The columns of a patch that lie inside the map: ``turns`` of them from its column ``begin`` on.
+
+    pixels: the place of the first of them in each row. A walk goes from ``start`` by ``after``.
+    """
+
+    begin: Value
+    turns: Value
+    pixels: list[Value]
+    pitch: int
+    item: int
+
+    def start(self, b: Builder, vector: Value) -> Value:
+        """What stands for the first column, for a vector of channels."""
+        return b.mul(vector, b.lanes * self.item)
+
+    def read(self, b: Builder, at: Value, vector: Value, lanes: int) -> list[Value]:
+        """A column's pixels, of which ``lanes`` channels exist."""
+        return [b.load_lanes(b.at(pixel, at), lanes) for pixel in self.pixels]
+
+    def after(self, b: Builder, at: Value) -> Value:
+        return b.add(at, self.pitch * self.item)
+
+
+@dataclass(frozen=True)
 class Patches:
     """What a map's tiles read: size × size pixels from (4·row + top, 4·column + left) on, zeros outside the map.
 
@@ -116,14 +141,14 @@ class Patches:
         self,
         b: Builder,
         scratch: Value,
-        source: Value,
+        source: tuple[Value, ...],
         channel: Index,
         first: Value,
         count: Value,
         target: Value,
         domain: Domain,
     ) -> None:
-        """Tiles first … first + count − 1 of the images at ``source``, channels from ``channel`` on, to ``target``."""
+        """Tiles first … first + count − 1 of the images in the operands ``source``, channels from ``channel`` on, to ``target``."""
         columns = b.at(scratch, apart(self.line_bytes))
         vectors = -(-self.channels // b.lanes)
         total = -(-self.source.channels // b.lanes)
@@ -133,25 +158,23 @@ class Patches:
         rest = self.source.channels - (total - 1) * b.lanes if exact else b.lanes
         with b.loop(0, count) as each:
             image, row, col = self.grid.place(b, b.add(first, each.i))
-            pixels, begin, turns = self._pixels(b, scratch, source, image, row, col)
-            self._clear(b, columns, begin, turns)
+            lines = self.lines(b, scratch, source, image, row, col)
+            self._clear(b, columns, lines.begin, lines.turns)
             here = b.at(target, b.mul(each.i, domain.tile))
             with b.loop(0, end) as vector:
                 number = b.add(start, vector.i)
                 for lanes in cases(b, number, total - 1, b.lanes, rest):
-                    self._columns(b, columns, pixels, begin, turns, number, lanes)
+                    self._columns(b, columns, lines, number, lanes)
                 self._rows(b, columns, b.at(here, b.mul(vector.i, b.lanes * self.item)), domain)
 
-    def _pixels(
-        self, b: Builder, zeros: Value, source: Value, image: Value, row: Value, col: Value
-    ) -> tuple[list[Value], Value, Value]:
-        """The first pixel inside the map of each row; the number of the first column inside, and how many are."""
+    def lines(
+        self, b: Builder, zeros: Value, source: tuple[Value, ...], image: Value, row: Value, col: Value
+    ) -> Lines:
+        """What the tile of outputs from (row, col) on reads."""
         layout = self.source
         top, left = b.add(row, self.top), b.add(col, self.left)
-        begin = b.least(b.most(0, b.sub(0, left)), self.size)
-        end = b.least(self.size, b.sub(layout.width, left))
-        turns = b.most(0, b.sub(end, begin))
-        base = b.at(source, b.mul(image, layout.nbytes))
+        begin, turns = self.columns_inside(b, left, layout.width)
+        base = b.at(source[0], b.mul(image, layout.nbytes))
         across = b.mul(b.add(left, begin), layout.pitch * self.item)
         pixels = []
         for r in range(self.size):
@@ -159,7 +182,13 @@ class Patches:
             inside = b.icmp("ult", number, layout.height)
             there = b.at(base, b.add(b.mul(number, layout.row * self.item), across))
             pixels.append(b.select(inside, there, zeros))
-        return pixels, begin, turns
+        return Lines(begin, turns, pixels, layout.pitch, self.item)
+
+    def columns_inside(self, b: Builder, left: Value, width: int) -> tuple[Value, Value]:
+        """The first of the columns left … left + size − 1 that lies inside a map, and how many do."""
+        begin = b.least(b.most(0, b.sub(0, left)), self.size)
+        end = b.least(self.size, b.sub(width, left))
+        return begin, b.most(0, b.sub(end, begin))
 
     def _clear(self, b: Builder, columns: Value, begin: Value, turns: Value) -> None:
         """Zeros for the columns outside the map, once for all channels."""
@@ -173,26 +202,14 @@ class Patches:
         clear(0, begin)
         clear(b.add(begin, turns), self.size)
 
-    def _columns(
-        self,
-        b: Builder,
-        columns: Value,
-        pixels: list[Value],
-        begin: Value,
-        turns: Value,
-        vector: Value,
-        lanes: int,
-    ) -> None:
+    def _columns(self, b: Builder, columns: Value, lines: Lines, vector: Value, lanes: int) -> None:
         """First pass: down each column inside the map."""
-        offset = b.mul(vector, b.lanes * self.item)
-        target = b.at(columns, b.mul(begin, _LINE))
-        pitch = self.source.pitch * self.item
-        with b.loop(0, turns, carried=[offset, target]) as turn:
-            offset, target = turn.carried
-            values = [b.load_lanes(b.at(pixel, offset), lanes) for pixel in pixels]
-            for r, value in enumerate(self.step(b, values)):
+        target = b.at(columns, b.mul(lines.begin, _LINE))
+        with b.loop(0, lines.turns, carried=[lines.start(b, vector), target]) as turn:
+            at, target = turn.carried
+            for r, value in enumerate(self.step(b, lines.read(b, at, vector, lanes))):
                 b.store(value, b.at(target, r * self.size * _LINE), self.item)
-            turn.again(b.add(offset, pitch), b.at(target, _LINE))
+            turn.again(lines.after(b, at), b.at(target, _LINE))
 
     def _rows(self, b: Builder, columns: Value, target: Value, domain: Domain) -> None:
         """Second pass: along each row, and out to the planes."""

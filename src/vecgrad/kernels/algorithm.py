@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
+from vecgrad.kernels import _pooled as _pooling
 from vecgrad.kernels import _slide_tile as sliding
 from vecgrad.kernels import _winograd_cost as cost
 from vecgrad.kernels import choose, slide, winograd
@@ -21,10 +22,12 @@ from vecgrad.spec.kernel import (
     ConvDxSpec,
     ConvSpec,
     Epilogue,
+    KernelSpec,
     PackSpec,
     SlideDxSpec,
     SlidePackSpec,
     SlideSpec,
+    Unpooling,
     WinogradDwSpec,
     WinogradDxSpec,
     WinogradPackSpec,
@@ -35,6 +38,7 @@ from vecgrad.spec.machine import Machine
 from vecgrad.spec.tensor import Layout
 
 Algorithm = Literal["auto", "direct"]
+_Spec = TypeVar("_Spec", bound=KernelSpec)
 _Dw = TypeVar("_Dw", ConvDwSpec, WinogradDwSpec)
 
 # Weights in the domain that are larger than this should meet so many tiles at a time: where chunks of images have fewer,
@@ -58,12 +62,14 @@ _PLAIN = Epilogue()
 @dataclass(frozen=True)
 class Gathered:
     """A forward convolution's or data gradient's kernel, the pack of its weights (None: it reads them as they are), the
-    tasks it is cut into (0: chunks of images), and what was not chosen, with the reason."""
+    tasks it is cut into (0: chunks of images), and what was not chosen, with the reason. not_pooled: why the spec leaves the
+    epilogue's pooling to a pass of its own."""
 
     spec: ConvSpec | ConvDxSpec | SlideSpec | WinogradSpec
     pack: PackSpec | SlidePackSpec | WinogradPackSpec | None
     tasks: int = 0
     refused: tuple[str, ...] = ()
+    not_pooled: str = ""
 
 
 def gather(
@@ -98,6 +104,7 @@ def gather(
         cut = cost.Wide.of(conv, direction, batch)
         wide = large and cut.cycles < cycles
         if cost.worth(min(cycles, cut.cycles) if wide else cycles, conv, direction):
+            epilogue, not_pooled = _pooled(epilogue, f"{name}.winograd")
             spec, pack = winograd_spec(
                 conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars, images=together,
                 image_groups=groups, parts=parts,
@@ -108,7 +115,8 @@ def gather(
             if wide:
                 spec = wide_spec(spec, cut, machine)
                 instead += (f"packed weights: {_comparison(cycles, cut.cycles)}",)
-            return Gathered(spec, None if wide else pack, spec.tasks if groups or wide else 0, instead)
+            tasks = spec.tasks if groups or wide else 0
+            return Gathered(spec, None if wide else pack, tasks, instead, not_pooled)
         reason = _comparison(cycles, direct_cycles)
     refused = list(_note(f"{name}.winograd", conv, reason))
     reason = sliding.refusal(conv, direction)
@@ -117,18 +125,20 @@ def gather(
         direct_cycles = gather_cycles(conv, direction, output.dtype, images)
         if sliding.worth(cycles, direct_cycles):
             refused.append(f"{name}.direct: {_comparison(direct_cycles, cycles)}")
+            epilogue, not_pooled = _pooled(epilogue, f"{name}.slide")
             thin, order = slide_spec(
                 conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars
             )
-            return Gathered(thin, order, 0, tuple(refused))
+            return Gathered(thin, order, 0, tuple(refused), not_pooled)
         refused.append(f"{name}.slide: {_comparison(cycles, direct_cycles)}")
+    epilogue, not_pooled = _pooled(epilogue, f"{name}.direct")
     pick = choose.forward_spec if direction == "forward" else choose.dx_spec
     direct, packed = pick(
         conv, input, output, machine, epilogue=epilogue, scalars=scalars,
         mode="blocks" if direct_by_blocks else "images", images=batch if direct_by_blocks else images,
     )  # fmt: skip
     tasks = choose.blocks(direct, machine) if direct_by_blocks else 0
-    return Gathered(direct, packed, tasks, tuple(refused))
+    return Gathered(direct, packed, tasks, tuple(refused), not_pooled)
 
 
 def slide_spec(
@@ -140,6 +150,17 @@ def slide_spec(
     tile = sliding.slide_tile(conv, direction, output.dtype, machine)
     spec = kind(conv, input, output, tile, epilogue, scalars)
     return spec, slide.Shape(spec, machine).pack
+
+
+def _pooled(epilogue: Epilogue, kernel: str) -> tuple[Epilogue, str]:
+    """The epilogue, without its pooling where the kernel cannot pool; the reason."""
+    if epilogue.pool is None:
+        return epilogue, ""
+    if kernel.endswith("slide"):
+        reason = "its windows are finished pixel by pixel"
+    else:
+        reason = _pooling.refusal(epilogue.pool.window, kernel.endswith("winograd"))
+    return (replace(epilogue, pool=None), f"{kernel}: {reason}") if reason else (epilogue, "")
 
 
 def winograd_spec(
@@ -168,6 +189,16 @@ def wide_spec(spec: WinogradSpec, cut: cost.Wide, machine: Machine) -> WinogradS
         spec, mode="blocks", tile=tile, chunk=chunk, together=together, parts=cut.parts, image_groups=cut.groups,
         images_per_group=cut.images,
     )  # fmt: skip
+
+
+def unpooling(spec: _Spec, unpool: Unpooling) -> _Spec | None:
+    """The kernel that reads the pooled gradient in place of the un-pooled one, if there is one: of Winograd's gradients, for
+    windows that divide their tiles."""
+    if not isinstance(spec, (WinogradDxSpec, WinogradDwSpec)) or _pooling.refusal(
+        unpool.window, winograd=True
+    ):
+        return None
+    return replace(spec, unpool=unpool)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def forward_spec(
     >>> spec.tile.vectors * spec.tile.cols, pack.entries
     (22, 36864)
     """
-    tile = gather_tile(conv, "forward", input, output, machine, images)
+    tile = gather_tile(conv, "forward", input, output, machine, images, epilogue.pool)
     spec = ConvSpec(conv, input, output, tile, mode, epilogue, scalars)
     return spec, _pack(conv, "forward", tile, output, machine)
 

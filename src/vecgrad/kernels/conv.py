@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from vecgrad.kernels import access
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
-from vecgrad.kernels._epilogue import Places, Writer
+from vecgrad.kernels._epilogue import Places
 from vecgrad.kernels._frame import Frame
+from vecgrad.kernels._pooled import writer
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.offer import Offer, predicted
 from vecgrad.kernels.taps import AxisClass, GatherAxis, gather_axes
@@ -75,6 +76,9 @@ def gather(spec: GatherSpec, machine: Machine) -> Gather:
     """``spec`` as a gather. channels_in and channels_out count one group's, on the side read and written."""
     conv = spec.conv
     rows, cols = gather_axes(conv.window, "forward" if isinstance(spec, ConvSpec) else "dx")
+    if spec.epilogue.pool is not None:
+        down, right = spec.epilogue.pool.covered
+        rows, cols = rows.only(down), cols.only(right)
     c, k = conv.channels_in // conv.groups, conv.channels_out // conv.groups
     return Gather(spec, machine, rows, cols, *((c, k) if isinstance(spec, ConvSpec) else (k, c)))
 
@@ -84,12 +88,15 @@ def scratch_bytes(spec: GatherSpec, machine: Machine) -> int:
     return gather(spec, machine).frame.scratch_bytes
 
 
-def balanced(count: int, most: int) -> list[tuple[int, int, int]]:
-    """``count`` pixels in the fewest tiles of at most ``most``, as equal as can be: (first, end, width) of each run.
+def balanced(count: int, most: int, unit: int = 1) -> list[tuple[int, int, int]]:
+    """``count`` pixels in the fewest tiles of at most ``most``, as equal as can be in whole units: (first, end, width) of
+    each run.
 
-    >>> balanced(32, 6), balanced(8, 8)
-    ([(0, 12, 6), (12, 32, 5)], [(0, 8, 8)])
+    >>> balanced(32, 6), balanced(8, 8), balanced(10, 6, 2)
+    ([(0, 12, 6), (12, 32, 5)], [(0, 8, 8)], [(0, 6, 6), (6, 10, 4)])
     """
+    if unit > 1:
+        return [(a * unit, b * unit, n * unit) for a, b, n in balanced(count // unit, most // unit)]
     tiles = -(-count // most)
     wide = -(-count // tiles)
     end = (count - tiles * (wide - 1)) * wide
@@ -118,7 +125,7 @@ class _Generator:
         self.item = g.item
         self.input = self.b.operand(0)
         self.packed = self.b.operand(1)
-        self.writer = Writer(self.b, self.spec.epilogue, self.spec.output, self.spec.scalars, 2)
+        self.writer = writer(self.b, self.spec.epilogue, self.spec.output, self.spec.scalars, 2)
 
     def module(self) -> str:
         b, g = self.b, self.g
@@ -199,8 +206,9 @@ class _Tiles:
         with b.loop(0, full, step=tall) as loop:
             self._row_of_tiles(loop.i, tall)
         if full != height:
-            with b.loop(full, height) as loop:
-                self._row_of_tiles(loop.i, 1)
+            unit = self.owner.spec.epilogue.unit[0]
+            with b.loop(full, height, step=unit) as loop:
+                self._row_of_tiles(loop.i, unit)
 
     def _height(self, rows: AxisClass) -> Index:
         """Rows of this class in the block."""
@@ -212,8 +220,8 @@ class _Tiles:
         return b.most(0, b.least(g.row_block, b.sub(rows.count, self.row)))
 
     def _row_of_tiles(self, i: Value, rows: int) -> None:
-        b = self.owner.b
-        for first, end, width in balanced(self.cols.count, self.owner.spec.tile.cols):
+        b, spec = self.owner.b, self.owner.spec
+        for first, end, width in balanced(self.cols.count, spec.tile.cols, spec.epilogue.unit[1]):
             with b.loop(first, end, step=width) as loop:
                 self._tile(i, loop.i, rows, width)
 
@@ -274,8 +282,8 @@ def offer(spec: GatherSpec, machine: Machine) -> Offer:
     """Any geometry is served."""
     conv, size = spec.conv, ITEM_BYTES[spec.output.dtype]
     weights = conv.window.taps * conv.channels_in // conv.groups * conv.channels_out * size
-    inputs = sum(layout.nbytes for layout in spec.epilogue.inputs if layout.batched)
-    read, written = spec.input.nbytes + inputs, spec.output.nbytes
+    inputs, written = spec.epilogue.traffic(spec.output)
+    read = spec.input.nbytes + inputs
     g = gather(spec, machine)
     share = 0.9 * g.channels_out / (g.blocks * g.block)
     seconds = predicted(machine, conv.flops, read + written, spec.output.dtype, share)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from vecgrad.kernels import access, pool, windows
+from vecgrad.kernels._choice import better, narrow, ordinal, wide
 from vecgrad.kernels.access import Block, Cursor
-from vecgrad.kernels.builder import LLVM_TYPE, Builder, Value
+from vecgrad.kernels.builder import Builder, Value
 from vecgrad.kernels.expression import Formula, cost
 from vecgrad.kernels.offer import Offer, Refusal
 from vecgrad.spec.geometry import Window
@@ -48,7 +49,7 @@ def generate(spec: MaxPoolSpec, machine: Machine) -> str:
         pixel = b.add(b.mul(p, g.out_size[1]), q)
         *others, y, index = (c.pixel(pixel).over(blocks) for c in there[1:])
         y.write(0, formula.write([best, *(c.read(0) for c in others)])[0])
-        index.write(0, _narrow(b, which, spec.index.dtype))
+        index.write(0, narrow(b, which, spec.index.dtype))
 
     def inner(there: list[Cursor], p: Value, q: Value) -> None:
         zero = b.int64(0)
@@ -58,10 +59,10 @@ def generate(spec: MaxPoolSpec, machine: Machine) -> str:
             steps = [
                 r * g.rows.dilation * g.cols.size + s * g.cols.dilation for r, s in g.taps_column_major()
             ]
-            best, which = corner.over(blocks).read(0), _ordinal(b, 0)
-            for ordinal, step in enumerate(steps[1:], start=1):
+            best, which = corner.over(blocks).read(0), ordinal(b, 0)
+            for number, step in enumerate(steps[1:], start=1):
                 cell = corner.pixel(step).over(blocks).read(0)
-                best, which = _better(b, best, which, cell, _ordinal(b, ordinal))
+                best, which = better(b, best, which, cell, ordinal(b, number))
             store(there, p, q, blocks, best, which)
 
         access.each_group(b, spec.input.channels, last_exact, 1, vector)
@@ -72,13 +73,13 @@ def generate(spec: MaxPoolSpec, machine: Machine) -> str:
         def vector(blocks: list[Block]) -> None:
             def cell(r: Value, s: Value) -> tuple[Value, Value]:
                 value = there[0].pixel(pool.source(b, g, p, q, r, s)).over(blocks).read(0)
-                return value, _ordinal(b, b.add(b.mul(s, g.rows.kernel), r))
+                return value, ordinal(b, b.add(b.mul(s, g.rows.kernel), r))
 
             # The first cell is met again within the loops: compared with itself it changes nothing.
             with b.loop(s0, s1, 1, cell(r0, s0)) as right:
                 with b.loop(r0, r1, 1, right.carried) as down:
                     best, which = down.carried
-                    down.again(*_better(b, best, which, *cell(down.i, right.i)))
+                    down.again(*better(b, best, which, *cell(down.i, right.i)))
                 right.again(*down.results)
             best, which = right.results
             store(there, p, q, blocks, best, which)
@@ -120,8 +121,8 @@ def generate_dx(spec: MaxPoolDxSpec, machine: Machine) -> str:
     last_exact = access.exact(b, (spec.dy, *inputs), (spec.dx, spec.index))
     cells = _cells(g)
 
-    def chosen(dy: Value, index: Value, ordinal: Value) -> Value:
-        return b.select(b.let(f"<{b.lanes} x i1>", f"icmp eq {index}, {ordinal.text}"), dy, b.zero())
+    def chosen(dy: Value, index: Value, number: Value) -> Value:
+        return b.select(b.let(f"<{b.lanes} x i1>", f"icmp eq {index}, {number.text}"), dy, b.zero())
 
     def inner(there: list[Cursor], k: Value, m: Value) -> None:
         assert cells is not None
@@ -135,13 +136,13 @@ def generate_dx(spec: MaxPoolDxSpec, machine: Machine) -> str:
             def window(back: int) -> tuple[Value, Value]:
                 if back not in known:
                     dy, index = (c.pixel(-back).over(blocks) for c in outputs)
-                    known[back] = dy.read(0), _wide(b, index.raw(0))
+                    known[back] = dy.read(0), wide(b, index.raw(0))
                 return known[back]
 
             for i in range(g.stride[0]):
                 for j in range(g.stride[1]):
                     terms = [
-                        chosen(*window(up * Q + left), _ordinal(b, s * R + r))
+                        chosen(*window(up * Q + left), ordinal(b, s * R + r))
                         for up, r in cells[0].reads(i)
                         for left, s in cells[1].reads(j)
                     ]
@@ -159,11 +160,11 @@ def generate_dx(spec: MaxPoolDxSpec, machine: Machine) -> str:
                 r, row_there = windows.tap_of(b, g.rows, h, down.i)
                 with b.loop(q0, q1, 1, down.carried) as right:
                     s, column_there = windows.tap_of(b, g.cols, w, right.i)
-                    ordinal = b.add(b.mul(s, R), r)
+                    number = b.add(b.mul(s, R), r)
                     for there_is in (row_there, column_there):
-                        ordinal = b.select(there_is, ordinal, b.int64(-1)) if there_is else ordinal
+                        number = b.select(there_is, number, b.int64(-1)) if there_is else number
                     dy, index = (c.pixel(b.add(b.mul(down.i, Q), right.i)).over(blocks) for c in there[:2])
-                    term = chosen(dy.read(0), _wide(b, index.raw(0)), _ordinal(b, ordinal))
+                    term = chosen(dy.read(0), wide(b, index.raw(0)), ordinal(b, number))
                     right.again(b.fadd(right.carried[0], term))
                 down.again(*right.results)
             pool.store(formula, places, blocks, down.results[0])
@@ -172,34 +173,3 @@ def generate_dx(spec: MaxPoolDxSpec, machine: Machine) -> str:
 
     windows.each_input(b, g, cells, cursors, inner, rim)
     return b.function(spec.name)
-
-
-def _better(b: Builder, best: Value, which: Value, cell: Value, ordinal: Value) -> tuple[Value, Value]:
-    """The larger of the two and its ordinal: of equal ones the earlier; the first NaN for good."""
-    mask = f"<{b.lanes} x i1>"
-    more = b.fcmp("ugt", cell, best)
-    wins = b.let(mask, f"and {more}, {b.fcmp('ord', best, best).text}")
-    return b.select(wins, cell, best), b.select(wins, ordinal, which)
-
-
-def _integers(b: Builder) -> str:
-    """Ordinals are kept in integers as wide as the lanes, so that one mask selects both."""
-    return f"<{b.lanes} x i{8 * b.item}>"
-
-
-def _ordinal(b: Builder, number: Value | int) -> Value:
-    if isinstance(number, int):
-        return b.broadcast_constant(str(number), _integers(b))
-    if b.item == 4:
-        number = b.let("i32", f"trunc {number} to i32")
-    return b.splat(number)
-
-
-def _narrow(b: Builder, which: Value, dtype: str) -> Value:
-    type_ = f"<{b.lanes} x {LLVM_TYPE[dtype]}>"
-    return which if type_ == which.type else b.let(type_, f"trunc {which} to {type_}")
-
-
-def _wide(b: Builder, index: Value) -> Value:
-    type_ = _integers(b)
-    return index if type_ == index.type else b.let(type_, f"zext {index} to {type_}")

@@ -9,7 +9,7 @@ zero, nothing scattered.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 from vecgrad.spec.geometry import Axis, Window
@@ -60,6 +60,11 @@ class GatherAxis:
     def count(self) -> int:
         """Outputs of the largest class."""
         return max(c.count for c in self.classes)
+
+    def only(self, count: int) -> GatherAxis:
+        """The axis of a forward convolution without its outputs behind the first ``count``."""
+        [each] = self.classes
+        return replace(self, classes=(replace(each, count=count),))
 
     def reach(self, count: int) -> int:
         """Input rows, from ``low`` on, that ``count`` consecutive outputs of every class need."""

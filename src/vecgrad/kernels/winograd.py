@@ -31,7 +31,7 @@ def offer(spec: WinogradSpec, machine: Machine) -> Offer | Refusal:
     reason = refusal(spec.conv, spec.output.dtype)
     if reason:
         return Refusal(name, reason)
-    inputs = sum(layout.nbytes for layout in spec.epilogue.inputs if layout.batched)
+    inputs, written = spec.epilogue.traffic(spec.output)
     images = spec.images_per_group or max(
         1, spec.tile.block // Grid(spec.output.height, spec.output.width).tiles
     )
@@ -45,8 +45,8 @@ def offer(spec: WinogradSpec, machine: Machine) -> Offer | Refusal:
     return Offer(
         name,
         spec.conv.flops,
-        spec.input.nbytes + inputs,
-        spec.output.nbytes,
+        (spec.unpool or spec.input).nbytes + inputs,
+        written,
         seconds(cycles, machine),
         f"36 products for 144, {note}",
     )

@@ -14,6 +14,7 @@ from vecgrad.kernels._ahead import Ahead
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._runs import fill_run
+from vecgrad.kernels._unpooled import UnpooledPatches
 from vecgrad.kernels._winograd_cost import dw_cycles, refusal, seconds
 from vecgrad.kernels._winograd_tiles import PLANES, Domain, Grid, Patches, apart
 from vecgrad.kernels.builder import Builder, Index, Value
@@ -54,7 +55,17 @@ class Shape:
 
     @property
     def dy(self) -> Patches:
-        return Patches(self.spec.dy, self.grid, OUTPUTS, 0, 0, steps.gradients, self.spec.k_block, self.item)
+        return UnpooledPatches(
+            self.spec.dy,
+            self.grid,
+            OUTPUTS,
+            0,
+            0,
+            steps.gradients,
+            self.spec.k_block,
+            self.item,
+            self.spec.unpool,
+        )
 
     @property
     def inputs(self) -> Domain:
@@ -103,7 +114,7 @@ def offer(spec: WinogradDwSpec, machine: Machine) -> Offer | Refusal:
     reason = refusal(spec.conv, spec.dy.dtype)
     if reason:
         return Refusal(name, reason)
-    read = spec.input.nbytes + spec.dy.nbytes
+    read = spec.input.nbytes + (spec.unpool or spec.dy).nbytes
     images = max(1, spec.images_per_group)
     return Offer(
         name, spec.conv.flops, read, 0, seconds(dw_cycles(spec.conv, images), machine), "36 products for 144"
@@ -119,7 +130,10 @@ class _Generator:
     def __init__(self, shape: Shape) -> None:
         self.shape, self.spec = shape, shape.spec
         self.b = Builder(shape.machine, shape.spec.dy.dtype)
-        self.x, self.dy, self.slab = (self.b.operand(n) for n in range(3))
+        dy_end = 3 if self.spec.unpool else 2
+        self.x = (self.b.operand(0),)
+        self.dy = tuple(self.b.operand(n) for n in range(1, dy_end))
+        self.slab = self.b.operand(dy_end)
         self.memory = [self.b.at(self.b.scratch, place) for place in shape.places[:-1]]
 
     def module(self) -> str:

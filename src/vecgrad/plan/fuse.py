@@ -1,15 +1,18 @@
-"""Fusion: maps join each other, then their producer's epilogue or their consumer's reduction.
+"""Fusion: maps join each other, then their producer's epilogue or their consumer's reduction; poolings join convolutions.
 
-Four rules, applied in the graph's order; each one saves a pass over memory:
+Five rules, the first four applied in the graph's order, the last one to the steps that they leave; each one saves a
+pass over memory:
 1. A map whose only reader is a map of the same shape is computed inside that map.
 2. A map whose operand is a convolution, a pooling or one of their gradients with no other reader becomes its epilogue.
 3. A map whose only reader is a reduction is computed inside the reduction.
 4. A reshape that only renames axes is no step at all.
+5. A max pooling, with its maps, of what a convolution makes and nothing else reads joins the convolution. Whether its kernel
+   can pool is decided when it is chosen.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
 from vecgrad.graph.nodes import Attribute, Graph, Node, Ref
@@ -30,7 +33,8 @@ class Step:
 
     inputs: the primitive's own. For a producer, ``expr`` works on Operand(0), its result, and Operand(1…) are ``extra``; for a
     map or a reduction, Operand(i) is ``extra[i]``. results: the graph's values that the step makes.
-    nodes: all nodes it stands for, the primitive first.
+    nodes: all nodes it stands for, the primitive first. pool: the step of the max pooling that joined a convolution; results
+    are then the pooling's, and pool.inputs[0] is what the convolution itself makes.
     """
 
     op: str
@@ -40,10 +44,18 @@ class Step:
     extra: tuple[Ref, ...]
     results: tuple[Ref, ...]
     nodes: tuple[Node, ...]
+    pool: Step | None = None
 
     @property
     def reads(self) -> tuple[Ref, ...]:
-        return self.inputs + self.extra
+        return self.inputs + self.extra + (self.pool.extra if self.pool else ())
+
+    @property
+    def apart(self) -> tuple[Step, Step]:
+        """The convolution and the max pooling that joined it, each as a step of its own."""
+        assert self.pool is not None
+        own = tuple(node for node in self.nodes if node not in self.pool.nodes)
+        return replace(self, results=self.pool.inputs, nodes=own, pool=None), self.pool
 
     @property
     def scope(self) -> str:
@@ -86,7 +98,26 @@ def fuse(graph: Graph) -> list[Step]:
     fusion = _Fusion(readers)
     for node in live:
         fusion.add(node)
-    return fusion.steps
+    return _pooled(fusion.steps, {renamed(ref) for ref in graph.outputs.values()})
+
+
+def _pooled(steps: list[Step], outputs: set[Ref]) -> list[Step]:
+    """Rule 5. The joined step stands where the pooling stood: everything is made by then. Of its results the index is
+    one only if something reads it."""
+    readers = Counter([*outputs, *(ref for step in steps for ref in step.reads)])
+    makers = {step.results[0]: step for step in steps if step.op == "conv"}
+    found: dict[Ref, Step] = {}
+    for step in steps:
+        maker = makers.get(step.inputs[0]) if step.op == "max_pool" else None
+        if maker is not None and readers[step.inputs[0]] == 1:
+            results = tuple(ref for ref in step.results if ref == step.results[0] or readers[ref])
+            joined = replace(maker, results=results, nodes=maker.nodes + step.nodes, pool=step)
+            found[maker.results[0]] = found[step.results[0]] = joined
+    return [
+        found.get(step.results[0], step)
+        for step in steps
+        if step.results[0] not in found or step.op == "max_pool"
+    ]
 
 
 class _Fusion:

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.kernels import algorithm
 from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.plan.accumulate import BESIDE, SEGMENT, Accumulator, image_groups
+from vecgrad.plan.dense import flat_layout, flattened, same_memory
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, Stored
 from vecgrad.plan.fuse import Step, renamed
+from vecgrad.plan.pools import pool_spec
 from vecgrad.spec import kernel as specs
 from vecgrad.spec.errors import CompileError
-from vecgrad.spec.geometry import Conv, Window, window
-from vecgrad.spec.kernel import Epilogue, KernelSpec, PackSpec, SlidePackSpec, WinogradPackSpec
+from vecgrad.spec.geometry import Conv, Window
+from vecgrad.spec.kernel import (
+    Epilogue,
+    KernelSpec,
+    PackSpec,
+    Pooling,
+    SlidePackSpec,
+    Unpooling,
+    WinogradPackSpec,
+)
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Operand, scalars
 from vecgrad.spec.tensor import Layout, as_map, size
+
+_Spec = TypeVar("_Spec", bound=KernelSpec)
 
 # Tasks that share the work of one pack.
 PACK_TASKS = 8
@@ -50,6 +63,8 @@ class Lowering:
         self.gradient_entries = entries
         self._pack_bytes = 0
         self._values: dict[Ref, Stored] = {}
+        # Un-poolings that no step has made: kernels that read their results may do so on the way.
+        self._unpoolings: dict[Ref, Step] = {}
         self._sums: dict[Ref, Accumulator] = {}
         self._destination: dict[Ref, int] = {}
         for name, ref in graph.outputs.items():
@@ -70,17 +85,21 @@ class Lowering:
         self._values[ref] = Stored(self.draft.buffer(layout, base, offset), layout)
 
     def value(self, ref: Ref) -> Stored:
-        """Where a value that a step reads is; a pending sum over images is finished first."""
+        """Where a value that a step reads is; what it needs is finished first: a sum over images, an un-pooling."""
+        self._unpool(ref)
         if ref in self._sums and not self._sums[ref].summed:
             self.finish_sums()
         return self._values[ref]
 
-    def _new(self, ref: Ref) -> Stored:
-        """Memory for a result: whole vectors per pixel if batched, compact if not."""
-        dtype = ref.type.dtype
+    def _layout(self, ref: Ref) -> Layout:
+        """How a result lies in memory: whole vectors per pixel if batched, compact if not."""
         h, w, c = ref.type.map
         pitch = self.machine.pitch(c, self.dtype) if ref.batched else c
-        layout = Layout(h, w, c, pitch, dtype, ref.batched)
+        return Layout(h, w, c, pitch, ref.type.dtype, ref.batched)
+
+    def _new(self, ref: Ref) -> Stored:
+        """Memory for a result."""
+        layout = self._layout(ref)
         if not ref.batched and ref in self._destination:
             buffer = self.draft.buffer(layout, "gradients", self._destination[ref] * self.item)
         else:
@@ -132,7 +151,8 @@ class Lowering:
         return DraftCall(specs.SlabSumSpec(self.dtype), arguments, None, "sum", length, keeps=slabs)
 
     def stored(self, ref: Ref) -> Stored:
-        """Where a value is, finished or not."""
+        """Where a value is, its sum over images finished or not."""
+        self._unpool(renamed(ref))
         return self._values[renamed(ref)]
 
     def settle_gradient(self, ref: Ref, destination: int) -> Stored:
@@ -163,6 +183,8 @@ class Lowering:
                 self._conv(step, conv)
             case "conv_dw", Conv() as conv:
                 self._conv_dw(step, conv)
+            case "max_pool_dx", Window() if step.expr == Operand(0):
+                self._unpoolings[step.results[0]] = step
             case (("max_pool" | "max_pool_dx"), Window() as w):
                 self._pool(step, w, None)
             case (("avg_pool" | "avg_pool_dx"), (Window() as w, bool() as counted)):
@@ -185,9 +207,10 @@ class Lowering:
         arguments: tuple[Argument, ...],
         batched: bool = True,
         always: bool = False,
+        refused: tuple[str, ...] = (),
     ) -> None:
         units = self.draft.batch_size if batched else 1
-        call = DraftCall(spec, arguments, step, step.op, units, always)
+        call = DraftCall(spec, arguments, step, step.op, units, always, refused=refused)
         if batched:
             self.draft.over_images(call)
         else:
@@ -195,23 +218,30 @@ class Lowering:
 
     def _epilogue(self, step: Step) -> tuple[Epilogue, tuple[Argument, ...]]:
         extras = [self.value(ref) for ref in step.extra]
-        return Epilogue(step.expr, tuple(e.layout for e in extras)), tuple(Argument(e.buffer) for e in extras)
+        epilogue = Epilogue(step.expr, tuple(e.layout for e in extras))
+        arguments = tuple(Argument(e.buffer) for e in extras)
+        if step.pool is None:
+            return epilogue, arguments
+        assert isinstance(step.pool.attribute, Window)
+        after, behind = self._epilogue(step.pool)
+        output, *index = map(self._layout, step.results)
+        pool = Pooling(step.pool.attribute, output, index[0] if index else None, after.expr, after.inputs)
+        return replace(epilogue, pool=pool), arguments + behind
 
     def _conv(self, step: Step, conv: Conv) -> None:
-        source = self.value(step.inputs[0])
+        read = self._layout_of(step.inputs[0])
         weights = self.value(step.inputs[1])
         epilogue, extra = self._epilogue(step)
-        result = self._new(step.results[0])
         forward = step.op == "conv"
-        inside, outside = source.layout, result.layout
-        flat = _flattened(conv, inside if forward else outside)
-        if flat is not None and (forward or all(_same_memory(x, outside) for x in epilogue.inputs)):
+        inside, outside = read, self._layout(step.pool.inputs[0] if step.pool else step.results[0])
+        flat = flattened(conv, inside if forward else outside)
+        if flat is not None and (forward or all(same_memory(x, outside) for x in epilogue.inputs)):
             conv = flat
             if forward:
-                inside = _flat(inside)
+                inside = flat_layout(inside)
             else:
-                outside = _flat(outside)
-                epilogue = replace(epilogue, inputs=tuple(map(_flat, epilogue.inputs)))
+                outside = flat_layout(outside)
+                epilogue = replace(epilogue, inputs=tuple(map(flat_layout, epilogue.inputs)))
         one_pixel = conv.window.out_size == (1, 1) if forward else conv.window.in_size == (1, 1)
         by_blocks = (
             one_pixel and size(conv.weight_shape) * self.item > DENSE_BY_BLOCKS and self.draft.batch_size > 1
@@ -221,14 +251,20 @@ class Lowering:
             epilogue=epilogue, scalars=self._used(epilogue), images=self.draft.images_per_chunk,
             batch=self.draft.batch_size, direct_by_blocks=by_blocks, algorithm=self.algorithm,
         )  # fmt: skip
-        read = (
-            weights.buffer
-            if found.pack is None
-            else self._pack(weights, replace(found.pack, tasks=PACK_TASKS))
-        )
-        arguments = (Argument(source.buffer), Argument(read), *extra, Argument(result.buffer))
+        if found.not_pooled:
+            first, pool = step.apart
+            assert isinstance(pool.attribute, Window)
+            self._conv(first, conv)
+            self._pool(pool, pool.attribute, None, (found.not_pooled,))
+            return
+        results = [self._new(ref) for ref in step.results]
+        packed = weights.buffer
+        if found.pack is not None:
+            packed = self._pack(weights, replace(found.pack, tasks=PACK_TASKS))
+        spec, step, source = self._source(found.spec, step, step.inputs[0])
+        arguments = (*source, Argument(packed), *extra, *(Argument(r.buffer) for r in results))
         units = self.draft.batch_size
-        call = DraftCall(found.spec, arguments, step, step.op, units, refused=found.refused)
+        call = DraftCall(spec, arguments, step, step.op, units, refused=found.refused)
         if found.tasks:
             self.draft.over_tasks([call], found.tasks)
         else:
@@ -259,19 +295,20 @@ class Lowering:
         return self._pack_bytes
 
     def _conv_dw(self, step: Step, conv: Conv) -> None:
-        x, dy = self.value(step.inputs[0]), self.value(step.inputs[1])
+        x, dy = self.value(step.inputs[0]), self._layout_of(step.inputs[1])
         layout = x.layout
-        flat = _flattened(conv, layout)
+        flat = flattened(conv, layout)
         if flat is not None:
-            conv, layout = flat, _flat(layout)
+            conv, layout = flat, flat_layout(layout)
         length = size(conv.weight_shape)
         batch, beside = self.draft.batch_size, length <= BESIDE
         found = algorithm.weight_gradient(
-            conv, layout, dy.layout, self.machine, images=self.draft.images_per_chunk, batch=batch,
+            conv, layout, dy, self.machine, images=self.draft.images_per_chunk, batch=batch,
             groups=None if beside else lambda blocks, least, most: image_groups(blocks, batch, least, most),
             algorithm=self.algorithm,
         )  # fmt: skip
-        spec, operands = found.spec, (Argument(x.buffer), Argument(dy.buffer))
+        spec, step, source = self._source(found.spec, step, step.inputs[1])
+        operands = (Argument(x.buffer), *source)
         if beside:
             _, slab = self._sum(step.results[0], length, self.draft.chunks)
             call = DraftCall(spec, (*operands, slab), step, step.op, batch, True, refused=found.refused)
@@ -283,24 +320,37 @@ class Lowering:
         call = DraftCall(spec, (*operands, whole), step, step.op, batch, refused=found.refused)
         self.draft.over_tasks([call], spec.tasks)
 
-    def _pool(self, step: Step, w: Window, counted: bool | None) -> None:
+    def _layout_of(self, ref: Ref) -> Layout:
+        """How a value lies, or would lie if it were un-pooled."""
+        return self._layout(ref) if ref in self._unpoolings else self.value(ref).layout
+
+    def _source(self, spec: _Spec, step: Step, ref: Ref) -> tuple[_Spec, Step, tuple[Argument, ...]]:
+        """What a kernel reads for ``ref``: the pooled gradient and its index if it can un-pool it, which ``step`` then does too."""
+        pool = self._unpoolings.get(ref)
+        if pool is not None and isinstance(pool.attribute, Window):
+            dy, index = map(self.value, pool.inputs)
+            found = algorithm.unpooling(spec, Unpooling(pool.attribute, dy.layout, index.layout))
+            if found is not None:
+                step = replace(step, nodes=step.nodes + pool.nodes)
+                return found, step, (Argument(dy.buffer), Argument(index.buffer))
+        return spec, step, (Argument(self.value(ref).buffer),)
+
+    def _unpool(self, ref: Ref) -> None:
+        """Un-pools a gradient now, if no step has."""
+        step = self._unpoolings.pop(ref, None)
+        if step is not None:
+            assert isinstance(step.attribute, Window)
+            self._pool(step, step.attribute, None)
+
+    def _pool(self, step: Step, w: Window, counted: bool | None, refused: tuple[str, ...] = ()) -> None:
         inputs = [self.value(ref) for ref in step.inputs]
         epilogue, extra = self._epilogue(step)
         used = self._used(epilogue)
         results = [self._new(ref) for ref in step.results]
-        first, out = inputs[0].layout, results[0].layout
-        spec: KernelSpec
-        match step.op:
-            case "max_pool":
-                spec = specs.MaxPoolSpec(w, first, out, results[1].layout, epilogue, used)
-            case "max_pool_dx":
-                spec = specs.MaxPoolDxSpec(w, first, inputs[1].layout, out, epilogue, used)
-            case "avg_pool":
-                spec = specs.AvgPoolSpec(w, first, out, bool(counted), epilogue, used)
-            case _:
-                spec = specs.AvgPoolDxSpec(w, first, out, bool(counted), epilogue, used)
+        layouts = [s.layout for s in inputs], [s.layout for s in results]
+        spec = pool_spec(step.op, w, *layouts, bool(counted), epilogue, used)
         before = tuple(Argument(s.buffer) for s in inputs)
-        self._call(step, spec, (*before, *extra, *(Argument(s.buffer) for s in results)))
+        self._call(step, spec, (*before, *extra, *(Argument(s.buffer) for s in results)), refused=refused)
 
     def _map(self, step: Step) -> None:
         stored, layouts = self._operands(step)
@@ -354,25 +404,5 @@ class Lowering:
 
     def _used(self, epilogue: Epilogue) -> tuple[str, ...]:
         """The table of runtime scalars, for a kernel that reads any: the same for all, so that equal kernels stay equal."""
-        return self.scalars if scalars(epilogue.expr) else ()
-
-
-def _flattened(conv: Conv, layout: Layout) -> Conv | None:
-    """A convolution that covers its map, as the 1 × 1 convolution on the flattened map, where that is the same memory."""
-    if conv.window.out_size != (1, 1) or conv.window.kernel != conv.window.in_size or conv.groups != 1:
-        return None
-    if conv.window.in_size == (1, 1) or layout.pitch != layout.channels:
-        return None
-    return Conv(window((1, 1), (1, 1)), size(conv.in_shape), conv.channels_out)
-
-
-def _same_memory(layout: Layout, output: Layout) -> bool:
-    """Whether an epilogue's input can be read entry by entry beside the flattened output."""
-    if layout.batched:
-        return layout.shape == output.shape and layout.pitch == layout.channels
-    return size(layout.shape) == 1
-
-
-def _flat(layout: Layout) -> Layout:
-    features = size(layout.shape)
-    return Layout(1, 1, features, features, layout.dtype, layout.batched)
+        read = scalars(epilogue.expr) + (scalars(epilogue.pool.expr) if epilogue.pool else ())
+        return self.scalars if read else ()

@@ -1,4 +1,4 @@
-"""The planner: fuse, lower, settle memory, and write the plan down."""
+"""The planner: simplify, fuse, lower, settle memory, and write the plan down."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, DraftPhase, S
 from vecgrad.plan.fuse import Step, fuse, renamed
 from vecgrad.plan.lower import PACK_TASKS, Lowering
 from vecgrad.plan.plan import Plan, PlannedCall, PlannedPhase, Result
+from vecgrad.plan.simplify import simplify
 from vecgrad.spec.errors import CompileError
+from vecgrad.spec.geometry import Window
 from vecgrad.spec.kernel import FlatMapSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Expr, Operand, substitute
@@ -40,7 +42,7 @@ def make(
     in its part "update", to change the parameters by their gradients. algorithm: "auto", or "direct" for convolutions
     without Winograd's transforms.
     """
-    verify(graph)
+    graph = verify(simplify(verify(graph)))
     scalars = ("images", "inverse_weight", "learning_rate", *(update.scalars if update else ()))
     chunks = slabs_for(batch_size)
     draft = Draft(batch_size, chunks, -(-batch_size // chunks))
@@ -154,4 +156,9 @@ def _fused(step: Step) -> str:
     """The map's body, or what joined the primitive; the entry itself is written x0."""
     if step.op == "update":
         return ""
-    return "" if step.expr == Operand(0) and step.op != "map" else str(step.expr)
+    own = "" if step.expr == Operand(0) and step.op != "map" else str(step.expr)
+    if step.pool is None:
+        return own
+    assert isinstance(step.pool.attribute, Window)
+    rows, cols = step.pool.attribute.kernel
+    return ", ".join(part for part in (own, f"max of {rows}×{cols}", _fused(step.pool)) if part)

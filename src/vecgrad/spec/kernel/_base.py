@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, fields
 
+from vecgrad.spec.geometry import Window
 from vecgrad.spec.scalar import Expr, Operand
 from vecgrad.spec.tensor import Layout
 
@@ -27,20 +28,77 @@ class KernelSpec:
 
 
 @dataclass(frozen=True)
+class Pooling:
+    """Max pooling (4.2) of a map that is never stored, as MaxPoolSpec has it, then ``expr`` of Operand(0), a window's largest
+    entry, and of Operand(1…), the entries of ``inputs`` at the same place of ``output``.
+
+    The windows lie side by side within the map (stride = kernel, no padding). index: None where nobody reads it.
+    """
+
+    window: Window
+    output: Layout
+    index: Layout | None
+    expr: Expr = Operand(0)  # noqa: RUF009 - frozen
+    inputs: tuple[Layout, ...] = ()
+
+    @property
+    def covered(self) -> tuple[int, int]:
+        """Rows and columns of the map that windows cover."""
+        rows, cols = self.window.rows, self.window.cols
+        return rows.out * rows.kernel, cols.out * cols.kernel
+
+    @property
+    def outputs(self) -> tuple[Layout, ...]:
+        return (self.output,) if self.index is None else (self.output, self.index)
+
+
+@dataclass(frozen=True)
+class Unpooling:
+    """A gradient that is un-pooled (4.5) where it is read and never stored: the pooled one and the index of its windows, which lie
+    side by side as in ``Pooling``."""
+
+    window: Window
+    dy: Layout
+    index: Layout
+
+    @property
+    def nbytes(self) -> int:
+        """What is read for each image."""
+        return self.dy.nbytes + self.index.nbytes
+
+
+@dataclass(frozen=True)
 class Epilogue:
     """What happens to each entry before it is stored: ``expr`` of Operand(0), the entry itself, and of
     Operand(1…), the entries of ``inputs`` at the same place.
 
     An input is batched with the output's (H, W) and C or 1 channels, or not batched: a per-channel
-    vector (1, 1, C) or a single number (1, 1, 1).
+    vector (1, 1, C) or a single number (1, 1, 1). With a ``pool``, which convolutions take, entries are not stored but
+    pooled: operands are then ``inputs``, the pooling's inputs, its output and its index.
     """
 
     expr: Expr = Operand(0)  # noqa: RUF009 - frozen
     inputs: tuple[Layout, ...] = ()
+    pool: Pooling | None = None
 
     @property
     def trivial(self) -> bool:
-        return self.expr == Operand(0)
+        return self.expr == Operand(0) and self.pool is None
+
+    @property
+    def unit(self) -> tuple[int, int]:
+        """Rows and columns of entries that are stored together: those of a pooling's window."""
+        return self.pool.window.kernel if self.pool else (1, 1)
+
+    def covered(self, output: Layout) -> tuple[int, int]:
+        """Rows and columns of the map ``output`` that something is stored from."""
+        return self.pool.covered if self.pool else (output.height, output.width)
+
+    def traffic(self, output: Layout) -> tuple[int, int]:
+        """(bytes read, bytes written) for each image, with ``output`` what the entries make."""
+        inputs = self.inputs + (self.pool.inputs if self.pool else ())
+        outputs = self.pool.outputs if self.pool else (output,)
+        return sum(i.nbytes for i in inputs if i.batched), sum(o.nbytes for o in outputs)
 
 
 # Nothing happens: the default wherever an epilogue may be given.

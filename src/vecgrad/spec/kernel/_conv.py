@@ -61,7 +61,8 @@ class PackSpec(KernelSpec):
 
 @dataclass(frozen=True)
 class ConvSpec(KernelSpec):
-    """(2.9), then the epilogue. Operands: x, packed weights, epilogue inputs, y.
+    """(2.9), then the epilogue. Operands: x, packed weights, epilogue inputs, y. ``output`` is y's layout, also where the
+    epilogue pools y.
 
     Every entry is one chain of multiply-adds from 0 over r, c, s ascending. mode *images*: a chunk is a
     range of images. mode *blocks* (a tasks phase of groups · blocks tasks): task g · blocks + b computes

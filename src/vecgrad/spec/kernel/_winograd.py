@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vecgrad.spec.geometry import Conv
-from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec
+from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec, Unpooling
 from vecgrad.spec.tensor import Layout
 
 
@@ -92,6 +92,7 @@ class WinogradSpec(KernelSpec):
     together: int = 0
     epilogue: Epilogue = PLAIN
     scalars: tuple[str, ...] = ()
+    unpool: Unpooling | None = None
 
     @property
     def tasks(self) -> int:
@@ -101,7 +102,10 @@ class WinogradSpec(KernelSpec):
 
 @dataclass(frozen=True)
 class WinogradDxSpec(WinogradSpec):
-    """(2.30) by F(4 × 4, 3 × 3): ``input`` is dy's layout, ``output`` dx's, sums go over k; the rest as in WinogradSpec."""
+    """(2.30) by F(4 × 4, 3 × 3): ``input`` is dy's layout, ``output`` dx's, sums go over k; the rest as in WinogradSpec.
+
+    With ``unpool`` operands are its dy and index in the place of dy.
+    """
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,8 @@ class WinogradDwSpec(KernelSpec):
     """(2.21) by F(4 × 4, 3 × 3). Operands: x, dy, slab (canonical (3, 3, C, K), written completely, even for no images).
 
     Every one of the 36 sums of a pair of channels is one chain over tiles: images, then rows, then columns of tiles.
-    Modes and tasks as in ConvDwSpec; k_block and c_block are the channels of a task.
+    Modes and tasks as in ConvDwSpec; k_block and c_block are the channels of a task. With ``unpool`` operands are its dy and
+    index in the place of dy.
     """
 
     conv: Conv
@@ -122,6 +127,7 @@ class WinogradDwSpec(KernelSpec):
     image_groups: int = 1
     images_per_group: int = 0
     slab_stride: int = 0
+    unpool: Unpooling | None = None
 
     @property
     def k_blocks(self) -> int:

@@ -1,0 +1,28 @@
+"""Dense layers as convolutions: one that covers its map is the 1 × 1 convolution on the flattened map."""
+
+from __future__ import annotations
+
+from vecgrad.spec.geometry import Conv, window
+from vecgrad.spec.tensor import Layout, size
+
+
+def flattened(conv: Conv, layout: Layout) -> Conv | None:
+    """A convolution that covers its map, as the 1 × 1 convolution on the flattened map, where that is the same memory."""
+    if conv.window.out_size != (1, 1) or conv.window.kernel != conv.window.in_size or conv.groups != 1:
+        return None
+    if conv.window.in_size == (1, 1) or layout.pitch != layout.channels:
+        return None
+    return Conv(window((1, 1), (1, 1)), size(conv.in_shape), conv.channels_out)
+
+
+def same_memory(layout: Layout, output: Layout) -> bool:
+    """Whether an epilogue's input can be read entry by entry beside the flattened output."""
+    if layout.batched:
+        return layout.shape == output.shape and layout.pitch == layout.channels
+    return size(layout.shape) == 1
+
+
+def flat_layout(layout: Layout) -> Layout:
+    """All entries of a map as the channels of one pixel."""
+    features = size(layout.shape)
+    return Layout(1, 1, features, features, layout.dtype, layout.batched)

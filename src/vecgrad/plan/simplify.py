@@ -1,0 +1,80 @@
+"""Identities of the graph, applied before fusion: the same values from less memory.
+
+Two, both about un-pooling (4.5), applied in the graph's order:
+1. ReLU's mask (5.3) on an un-pooled gradient is taken on the pooled side:
+   where(y > 0, unpool(dy), 0) = unpool(where(pool(y) > 0, dy, 0)). An entry of y receives dy from the windows that chose it, and
+   what a window chose is its pooled value. So all terms of an entry pass or none does, whatever the windows, overlapping ones
+   too; ties do not matter, for only the chosen cell counts; and where NaN was chosen, both sides compare NaN with 0. The
+   full-size y is then read by no backward step.
+2. The sum of an un-pooled gradient over pixels, a bias gradient, is the sum of the pooled one: each window chose exactly one
+   cell of the image.
+
+The first needs that nothing but the mask reads the un-pooled gradient; else both would have to be stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vecgrad.graph.nodes import Graph, Node, Ref
+from vecgrad.spec.scalar import Expr, Operand, where
+
+_GRADIENT, _RESULT = Operand(0), Operand(1)
+# ReLU's mask with its operands in either order.
+_MASKS = {where(y > 0, dy, 0): (dy.index, y.index) for dy, y in ((_GRADIENT, _RESULT), (_RESULT, _GRADIENT))}
+
+
+def simplify(graph: Graph) -> Graph:
+    """A graph with the same outputs. Nodes that lost their readers stay, dead."""
+    return _Simplified(graph).graph
+
+
+class _Simplified:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = Graph()
+        self._now: dict[Ref, Ref] = {}
+        self._readers: dict[Ref, int] = {}
+        for node in graph.live():
+            for ref in set(node.inputs):
+                self._readers[ref] = self._readers.get(ref, 0) + 1
+        kept = set(graph.outputs.values())
+        for node in graph.nodes:
+            self._add(node, kept)
+        self.graph.outputs = {name: self._now[ref] for name, ref in graph.outputs.items()}
+
+    def _add(self, node: Node, kept: set[Ref]) -> None:
+        made = self._masked(node, kept) or self._summed(node) or self._copy(node)
+        for port in range(len(node.types)):
+            self._now[Ref(node, port)] = Ref(made, port)
+
+    def _copy(self, node: Node) -> Node:
+        return self._put(replace(node, inputs=tuple(self._now[ref] for ref in node.inputs)))
+
+    def _put(self, node: Node) -> Node:
+        made = replace(node, number=len(self.graph.nodes))
+        self.graph.nodes.append(made)
+        return made
+
+    def _masked(self, node: Node, kept: set[Ref]) -> Node | None:
+        """Identity 1: the mask, then the un-pooling, in place of the mask on what was un-pooled."""
+        if node.op != "map" or not isinstance(node.attribute, Expr) or node.attribute not in _MASKS:
+            return None
+        unpooled, y = (node.inputs[index] for index in _MASKS[node.attribute])
+        unpool = unpooled.node
+        if unpool.op != "max_pool_dx" or self._readers[unpooled] > 1 or unpooled in kept:
+            return None
+        dy, index = unpool.inputs
+        pool = index.node
+        if (pool.op, pool.attribute, pool.inputs) != ("max_pool", unpool.attribute, (y,)):
+            return None
+        sides = {unpooled: dy, y: Ref(pool)}
+        inputs = tuple(self._now[sides[ref]] for ref in node.inputs)
+        mask = self._put(replace(node, inputs=inputs, types=(dy.type,)))
+        return self._put(replace(unpool, inputs=(Ref(mask), self._now[index])))
+
+    def _summed(self, node: Node) -> Node | None:
+        """Identity 2, on what identity 1 has made of the sum's operand."""
+        source = self._now[node.inputs[0]].node if node.op == "reduce_pixels" else None
+        if source is None or source.op != "max_pool_dx":
+            return None
+        return self._put(replace(node, inputs=(source.inputs[0],)))

@@ -1,0 +1,138 @@
+"""The identities of the graph: where each must fire, every case where it must not, and that values stay what they were."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vecgrad.graph.nodes import Graph, Ref
+from vecgrad.graph.record import RecordingEmitter
+from vecgrad.graph.verify import verify
+from vecgrad.plan.simplify import simplify
+from vecgrad.reference import ops
+from vecgrad.spec.geometry import Window, window
+from vecgrad.spec.scalar import where
+
+W = window((6, 6), 2, 2)
+
+
+class Bench:
+    """ReLU, max pooling and what their backward passes record."""
+
+    def __init__(self, g: Window = W) -> None:
+        self.e, self.g = RecordingEmitter("float32"), g
+        self.x = self.e.input("x", (*g.in_size, 3), True)
+        self.dy = self.e.input("dy", (*g.out_size, 3), True)
+        self.y = self.e.map(lambda x: where(x <= 0, 0, x), self.x)
+        self.pooled, self.index = self.e.max_pool(self.y, g)
+        self.unpooled = self.e.max_pool_dx(self.dy, self.index, g)
+
+    def mask(self, dy: Ref, y: Ref) -> Ref:
+        return self.e.map(lambda dy, y: where(y > 0, dy, 0), dy, y)
+
+    def simplified(self, **outputs: Ref) -> Graph:
+        self.e.graph.outputs |= outputs
+        return verify(simplify(verify(self.e.graph)))
+
+    def ops(self, **outputs: Ref) -> list[str]:
+        return [node.op for node in self.simplified(**outputs).live() if node.op != "input"]
+
+
+MOVED = ["map", "max_pool", "map", "max_pool_dx"]
+LEFT = ["map", "max_pool", "max_pool_dx", "map"]
+
+
+def test_the_mask_moves_to_the_pooled_side() -> None:
+    bench = Bench()
+    graph = bench.simplified(dx=bench.mask(bench.unpooled, bench.y))
+    live = graph.live()
+    assert [node.op for node in live if node.op != "input"] == MOVED
+    mask, unpool = live[-2:]
+    assert [str(ref.type) for ref in mask.inputs] == ["float32[n×3×3×3]"] * 2
+    assert mask.inputs[1].node.op == "max_pool"
+    assert mask.inputs[1].port == 0
+    assert unpool.inputs[0].node is mask
+    assert graph.outputs["dx"].node is unpool
+    assert [node.number for node in graph.nodes] == list(range(len(graph.nodes)))
+
+
+def test_in_either_order_of_its_operands() -> None:
+    bench = Bench()
+    dx = bench.e.map(lambda y, dy: where(y > 0, dy, 0), bench.y, bench.unpooled)
+    mask = bench.simplified(dx=dx).live()[-2]
+    assert mask.op == "map"
+    assert mask.inputs[0].node.op == "max_pool"
+
+
+def test_a_sum_over_pixels_reads_the_pooled_gradient() -> None:
+    bench = Bench()
+    dx = bench.mask(bench.unpooled, bench.y)
+    graph = bench.simplified(dx=dx, db=bench.e.reduce("sum", dx, over="pixels"))
+    [total] = [node for node in graph.live() if node.op == "reduce_pixels"]
+    assert str(total.inputs[0].type) == "float32[n×3×3×3]"
+    assert total.inputs[0].node.op == "map"
+
+
+def test_a_sum_alone_needs_no_unpooling() -> None:
+    bench = Bench()
+    assert bench.ops(db=bench.e.reduce("sum", bench.unpooled, over="pixels")) == ["reduce_pixels"]
+
+
+def test_not_when_the_gradient_is_read_without_the_mask() -> None:
+    bench = Bench()
+    assert bench.ops(dx=bench.mask(bench.unpooled, bench.y), also=bench.unpooled) == LEFT
+    bench = Bench()
+    other = bench.e.map(lambda dy: dy * 2, bench.unpooled)
+    found = bench.ops(dx=bench.mask(bench.unpooled, bench.y), also=other)
+    assert sorted(found) == sorted([*LEFT, "map"])
+    assert found.index("max_pool_dx") == 2
+
+
+def test_not_with_another_map_s_mask() -> None:
+    bench = Bench()
+    assert bench.ops(dx=bench.mask(bench.unpooled, bench.x))[-2:] == LEFT[-2:]
+
+
+def test_not_with_another_window() -> None:
+    bench = Bench()
+    _, index = bench.e.max_pool(bench.y, window((6, 6), 4, 1))
+    unpooled = bench.e.max_pool_dx(bench.dy, index, W)
+    assert bench.ops(dx=bench.mask(unpooled, bench.y))[-2:] == LEFT[-2:]
+
+
+def test_not_with_another_map() -> None:
+    bench = Bench()
+    leaky = bench.e.map(lambda dy, y: where(y > 0, dy, dy * 0.5), bench.unpooled, bench.y)
+    assert bench.ops(dx=leaky)[-2:] == LEFT[-2:]
+
+
+def axes() -> st.SearchStrategy[tuple[int, int, int, int]]:
+    return st.tuples(st.integers(3, 8), st.integers(1, 4), st.integers(1, 4), st.integers(0, 1))
+
+
+@pytest.mark.parametrize("special", [False, True], ids=["numbers", "NaN and infinity"])
+@settings(max_examples=60, deadline=None)
+@given(rows=axes(), cols=axes(), seed=st.integers(0, 99))
+def test_both_identities_hold(
+    special: bool, rows: tuple[int, int, int, int], cols: tuple[int, int, int, int], seed: int
+) -> None:
+    """To the bit, for windows of every kind; the sums on integers."""
+    sizes, kernels, strides, pads = zip(rows, cols, strict=True)
+    pads = tuple(min(p, k - 1) for p, k in zip(pads, kernels, strict=True))
+    kernels = tuple(min(k, s) for k, s in zip(kernels, sizes, strict=True))
+    g = window(sizes, kernels, strides, ((pads[0], 0), (0, pads[1])))
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-2, 3, (2, *g.in_size, 3)).astype(np.float32)
+    if special:
+        x = np.where(
+            rng.random(x.shape) < 0.2, rng.choice(np.array([np.nan, np.inf, -np.inf], "f"), x.shape), x
+        )
+    dy = rng.integers(-3, 4, (2, *g.out_size, 3)).astype(np.float32)
+    y = np.where(x <= 0, np.float32(0), x)
+    pooled, index = ops.max_pool(y, g)
+    masked = np.where(pooled > 0, dy, np.float32(0))
+    before = np.where(y > 0, ops.max_pool_dx(dy, index, g), np.float32(0))
+    np.testing.assert_array_equal(before, ops.max_pool_dx(masked, index, g))
+    np.testing.assert_array_equal(before.sum((0, 1, 2)), masked.sum((0, 1, 2)))

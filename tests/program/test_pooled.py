@@ -1,0 +1,58 @@
+"""Convolutions that pool and un-pool on the way: the same bits as with passes of their own, and fewer of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.networks import Network
+from tests.program.host import FUSED, MACHINES, compiled, gradients, threads
+
+from vecgrad.kernels import _pooled
+from vecgrad.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
+
+LAYERS = {
+    "side by side": (Conv2D(24, 3, padding=1), ReLU(), MaxPool2D(2), Conv2D(48, 3, padding=1), ReLU(), MaxPool2D(2)),
+    "whole tiles": (Conv2D(24, 3), ReLU(), MaxPool2D(4), Conv2D(17, 3, padding=1), MaxPool2D((1, 2)), ReLU()),
+    "of three": (Conv2D(24, 3, padding=1), ReLU(), MaxPool2D(3), Conv2D(33, 3, padding=1), ReLU(), MaxPool2D(3)),
+    "direct gradients": (Conv2D(24, 3, padding=1), ReLU(), MaxPool2D(2), Conv2D(20, 5), ReLU(), MaxPool2D(2)),
+}  # fmt: skip
+
+
+def network(name: str) -> Network:
+    return Network(Sequential((*LAYERS[name], Flatten(), Dense(4))), (19, 22, 16), batch=6, exact=False)
+
+
+def passes(program: Any) -> list[str]:
+    """The pooling kernels of a training step."""
+    return [line.split()[0] for line in str(program.explain()).splitlines() if "max_pool." in line]
+
+
+def found(case: Network, machine: Any) -> tuple[dict[str, Any], list[str]]:
+    rng = np.random.default_rng(3)
+    program = compiled(case, machine=machine)
+    x = rng.standard_normal((case.batch, *case.shape)).astype("f")
+    t = rng.standard_normal((case.batch, 4)).astype("f")
+    results = {count: {} for count in (1, 3)}
+    for count in results:
+        with threads(count):
+            results[count] = {"output": program.forward(x)} | gradients(program, x, t)
+    for key in results[1]:
+        np.testing.assert_array_equal(results[1][key], results[3][key], err_msg=f"{key}, threads")
+    return results[1], passes(program)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_bits_are_those_of_separate_passes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = network(name)
+    together = [found(case, machine) for machine in MACHINES]
+    monkeypatch.setattr(_pooled, "refusal", lambda *a, **k: "tested apart")
+    for machine, (results, calls) in zip(MACHINES, together, strict=True):
+        apart, others = found(case, machine)
+        assert len(calls) < len(others) or name == "of three"
+        for key, value in apart.items():
+            np.testing.assert_array_equal(results[key], value, err_msg=f"{key}, {machine.isa}")
+    for results, _ in together[1 : len(FUSED)]:
+        for key, value in together[0][0].items():
+            np.testing.assert_array_equal(results[key], value, err_msg=f"{key}, instruction sets")
