@@ -73,8 +73,8 @@ def gather_cycles(conv: Conv, direction: str, images: int, batch: int, parts: in
 
 
 # A wide layer's tasks (winograd_wide): output channels of each, cycles for a vector of weights and of inputs into the domain
-# within the second-level cache, and the tiles of a task, at most about.
-_PART, _WEIGHTS, _INPUTS, _WIDE_TILES = 64, 300.0, 350.0, 128
+# within the second-level cache; the tiles of a task, at most about, and how many tasks there should be at least.
+_PART, _WEIGHTS, _INPUTS, _WIDE_TILES, _WIDE_TASKS = 64, 300.0, 350.0, 128, 8
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,13 @@ class Wide:
         inner, outer = (c, k) if direction == "forward" else (k, c)
         height, width = conv.window.out_size if direction == "forward" else conv.window.in_size
         each = Grid(height, width).tiles
-        groups = max(1, round(batch * each / _WIDE_TILES))
-        images = -(-batch // groups)
-        groups = -(-batch // images)
         total = _vectors(outer)
         parts = -(-total * _LANES // _PART)
         part = -(-total // parts) * _LANES
         parts = -(-total * _LANES // part)
+        groups = max(1, -(-_WIDE_TASKS // parts), round(batch * each / _WIDE_TILES))
+        images = -(-batch // groups)
+        groups = -(-batch // images)
         tiles = images * each
         products = 36 * inner * total * tiles / 2 / 0.9
         weights, inputs = _WEIGHTS * inner * total, _INPUTS * tiles * _vectors(inner) * parts

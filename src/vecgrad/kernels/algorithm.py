@@ -48,6 +48,8 @@ _TILES = 32
 # Tiles that a group of images of a weight gradient should have: each pays for 36 sums of every pair of channels.
 _GROUP_TILES = 128
 _TASKS = 8
+# Not to store weights four times as large is worth so much.
+_NO_PACK = 1.1
 # Channels that fill vectors of the fixed processor: a sliding window can only fill what they leave.
 _VECTOR = 16
 # Pixels that a direct weight gradient's group should have: as many as a register tile sums before it moves on.
@@ -102,7 +104,7 @@ def gather(
         cycles = cost.gather_cycles(conv, direction, together, batch, parts)
         direct_cycles = cost.direct_cycles(conv, direction)
         cut = cost.Wide.of(conv, direction, batch)
-        wide = large and cut.cycles < cycles
+        wide = groups > 0 and cut.cycles < _NO_PACK * cycles
         if cost.worth(min(cycles, cut.cycles) if wide else cycles, conv, direction):
             epilogue, not_pooled = _pooled(epilogue, f"{name}.winograd")
             spec, pack = winograd_spec(
