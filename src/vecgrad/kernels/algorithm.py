@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from vecgrad.kernels import _winograd_cost as cost
-from vecgrad.kernels import choose, winograd
+from vecgrad.kernels import _within, choose, winograd
 from vecgrad.kernels._winograd_tiles import Grid
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import (
@@ -95,7 +95,11 @@ def gather(
             if wide:
                 spec = wide_spec(spec, cut, machine)
                 refused += (f"packed weights: {_comparison(cycles, cut.cycles)}",)
-            return Gathered(spec, None if wide else pack, spec.tasks if groups or wide else 0, refused)
+                return Gathered(spec, None, spec.tasks, refused)
+            if batch == 1:
+                spec, tasks = _within.winograd(spec, cycles, machine)
+                return Gathered(spec, winograd.pack(spec, machine), tasks, refused)
+            return Gathered(spec, pack, spec.tasks if groups else 0, refused)
         reason = _comparison(cycles, direct_cycles)
     pick = choose.forward_spec if direction == "forward" else choose.dx_spec
     direct, packed = pick(
@@ -103,6 +107,8 @@ def gather(
         mode="blocks" if direct_by_blocks else "images", images=batch if direct_by_blocks else images,
     )  # fmt: skip
     tasks = choose.blocks(direct, machine) if direct_by_blocks else 0
+    if batch == 1 and not tasks:
+        direct, tasks = _within.direct(direct, cost.direct_cycles(conv, direction), machine)
     return Gathered(direct, packed, tasks, _note(f"{name}.winograd", conv, reason))
 
 
