@@ -72,32 +72,38 @@ class Operands:
             output = self.lab.run(spec, self.machine, operands, n, scalars)[-1]
         else:
             found = gather(spec, self.machine)
-            for task in range(found.groups * found.blocks):
+            tasks = found.groups * found.blocks
+            if spec.mode == "rows":  # and one beyond the images there are
+                tasks = (n + 1) * -(-found.rows.count // found.row_block)
+            for task in range(tasks):
                 output = self.lab.run(
                     spec, self.machine, [*operands[:-1], output], 1, (float(n),), begin=task
                 )[-1]
         return self.lab.loaded(spec.output, output)
 
-    def forward(self, mode: str = "images", tile: Tile | None = None) -> Any:
+    def forward(self, mode: str = "images", tile: Tile | None = None, rows: int = 0) -> Any:
+        """rows: of a task."""
         spec, pack = forward_spec(
             self.conv,
             self.x_layout,
             self.y_layout,
             self.machine,
             mode=mode,
-            images=max(self.case.images - 1, 1),
+            images=1 if rows else max(self.case.images - 1, 1),
         )
+        tile = replace(spec.tile, row_block=rows) if rows else tile
         return self.gathered(*_with_tile(spec, pack, tile, self.machine))
 
-    def dx(self, mode: str = "images", tile: Tile | None = None) -> Any:
+    def dx(self, mode: str = "images", tile: Tile | None = None, rows: int = 0) -> Any:
         spec, pack = dx_spec(
             self.conv,
             self.y_layout,
             self.x_layout,
             self.machine,
             mode=mode,
-            images=max(self.case.images - 1, 1),
+            images=1 if rows else max(self.case.images - 1, 1),
         )
+        tile = replace(spec.tile, row_block=rows) if rows else tile
         return self.gathered(*_with_tile(spec, pack, tile, self.machine))
 
     def dw(self, tile: DwTile | None = None) -> Any:
@@ -196,6 +202,14 @@ def test_tasks_of_blocks(lab: Any, machine: Machine, name: str) -> None:
     same(a.forward("blocks"), ops.conv(a.x, a.w, a.conv))
     same(a.dx("blocks"), ops.conv_dx(a.dy, a.w, a.conv))
     same(a.dw_by_blocks(3), ops.conv_dw(a.x, a.dy, a.conv))
+
+
+@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_tasks_of_rows(lab: Any, machine: Machine, name: str, rows: int) -> None:
+    a = Operands(lab, machine, CONVOLUTIONS[name])
+    same(a.forward("rows", rows=rows), ops.conv(a.x, a.w, a.conv))
+    same(a.dx("rows", rows=rows), ops.conv_dx(a.dy, a.w, a.conv))
 
 
 @pytest.mark.parametrize("name", FEW)

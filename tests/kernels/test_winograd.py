@@ -63,9 +63,9 @@ class Operands:
     def gathered(
         self, direction: str, *, tile: WinogradTile | None = None, groups: int = 0, parts: int = 1,
         epilogue: Epilogue | None = None, inputs: tuple[Any, ...] = (), scalars: tuple[float, ...] = (),
-        pack_tasks: int = 1, chunk: int = 0, together: int = 0,
+        pack_tasks: int = 1, chunk: int = 0, together: int = 0, by_tiles: int = 0,
     ) -> Any:  # fmt: skip
-        """groups, parts: of tasks. chunk, together: tasks take the weights into the domain themselves."""
+        """groups, parts: of tasks. chunk, together: tasks take the weights into the domain themselves. by_tiles: of a task."""
         forward = direction == "forward"
         source, out = (self.x_layout, self.y_layout) if forward else (self.y_layout, self.x_layout)
         images = -(-self.n // groups) if groups else max(self.n - 1, 1)
@@ -82,10 +82,14 @@ class Operands:
             spec = replace(spec, chunk=chunk, together=together)
         weights = self.w.ravel() if chunk else self.packed(replace(pack, tasks=pack_tasks))
         operands = [read, weights, *inputs, memory]
+        tasks = spec.tasks
+        if by_tiles:  # one task beyond the images there are, too
+            spec = replace(spec, mode="tiles", tile=replace(spec.tile, scalars=by_tiles, block=by_tiles))
+            tasks = (self.n + 1) * -(-out.height // 4) * -(-out.width // 4) // by_tiles + 1
         if spec.mode == "images":
             memory = self.lab.run(spec, self.machine, operands, self.n, scalars)[-1]
         else:
-            for task in range(spec.tasks):
+            for task in range(tasks):
                 operands = [*operands[:-1], memory]
                 memory = self.lab.run(spec, self.machine, operands, 1, (float(self.n), 0.0), begin=task)[-1]
         return self.lab.loaded(out, memory)
@@ -147,6 +151,14 @@ def test_tasks_and_arrays_without_padding(lab: Any, machine: Machine, name: str)
         same_bits(a.gathered("forward", groups=groups, parts=parts), a.gathered("forward"))
         same_bits(a.gathered("dx", groups=groups, parts=parts), a.gathered("dx"))
     near(a.dw(groups=3), a.wanted("dw"))
+
+
+@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("tiles", [1, 2, 4])
+def test_tasks_of_tiles(lab: Any, machine: Machine, name: str, tiles: int) -> None:
+    a = Operands(lab, machine, CASES[name])
+    for direction in ("forward", "dx"):
+        same_bits(a.gathered(direction, by_tiles=tiles), a.gathered(direction))
 
 
 @st.composite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vecgrad.runtime import Call, Engine, Job, Operand, Phase, address_of, aligned, assembly
+from vecgrad.runtime._core import core
+from vecgrad.runtime._records import JOB
 from vecgrad.runtime.walker import ir
 from vecgrad.spec.errors import ArgumentError, CompileError
 from vecgrad.spec.machine import ISAS, NEON
@@ -45,6 +48,22 @@ def test_a_phase_sees_all_of_the_one_before(engine: Engine, threads: int) -> Non
         job.run()
         expected += sum(64 * (5 * run + k) for k in range(1, 6))
         assert np.array_equal(sums, [expected] * 16)
+
+
+@pytest.mark.parametrize(
+    ("thread", "order"), [(0, [1, 2, 3, 4, 5]), (1, [5, 4, 3, 2, 1]), (2, [1, 2, 3, 4, 5])]
+)
+def test_even_threads_begin_at_the_first_chunk_and_odd_ones_at_the_last(
+    engine: Engine, thread: int, order: list[int]
+) -> None:
+    count, turns = np.zeros(64, "int64"), np.zeros(5, "int64")
+    calls = (Call("add_one", (Operand(0),)), Call("add_sum", (Operand(0), Operand(1, per_chunk=8))))
+    job = Job([Phase(calls, 5)], engine, bases=2, threads=3)
+    job.bases[:] = [address_of(count), address_of(turns)]
+    job._record[JOB.index("end_phase")] = 1
+    walk = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)(core().walk)
+    assert walk(job.address, thread) == 5
+    assert turns.tolist() == order
 
 
 @settings(deadline=None, max_examples=60)

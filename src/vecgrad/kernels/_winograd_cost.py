@@ -122,7 +122,8 @@ def direct_cycles(conv: Conv, direction: str) -> float:
     c, k = conv.channels_in, conv.channels_out
     inner, outer = (k, c) if direction == "dx" else (c, k)
     p, q = conv.window.out_size
-    return p * q * 9 * inner * _vectors(outer) / 2 / _DIRECT_SHARE
+    inner //= conv.groups
+    return p * q * conv.window.taps * inner * _vectors(outer) / 2 / _DIRECT_SHARE
 
 
 def seconds(cycles: float, machine: Machine) -> float:

@@ -123,22 +123,27 @@ class Generator:
         s.patches.prepare(b, self.memory[0])
         blocks = s.pack.blocks
         if spec.mode == "images":
-            self._tiles(b.int64(0), b.images, 0, blocks)
+            self._tiles(b.int64(0), b.mul(b.images, s.grid.tiles), 0, blocks)
+            return b.function(spec.name)
+        n = b.let("i64", f"fptosi {b.load('double', Value('%scalars', 'ptr'), 8)} to i64")
+        if spec.mode == "tiles":
+            start = b.mul(b.begin, spec.tile.block)
+            end = b.least(b.mul(n, s.grid.tiles), b.add(start, spec.tile.block))
+            self._tiles(start, end, 0, blocks)
         else:
             part, group = b.rem(b.begin, spec.parts), b.div(b.begin, spec.parts)
-            n = b.let("i64", f"fptosi {b.load('double', Value('%scalars', 'ptr'), 8)} to i64")
             start = b.mul(group, spec.images_per_group)
             end = b.least(n, b.add(start, spec.images_per_group))
             first = b.div(b.mul(part, blocks), spec.parts)
-            self._tiles(start, end, first, b.div(b.mul(b.add(part, 1), blocks), spec.parts))
+            last = b.div(b.mul(b.add(part, 1), blocks), spec.parts)
+            self._tiles(b.mul(start, s.grid.tiles), b.mul(end, s.grid.tiles), first, last)
         return b.function(spec.name)
 
     def _tiles(self, start: Value, end: Value, first: Index, last: Index) -> None:
-        """All tiles of images start … end, a block at a time; blocks first … last of their channels."""
+        """Tiles start … end of all images', a block at a time; blocks first … last of their channels."""
         b, s = self.b, self.shape
-        total = b.mul(end, s.grid.tiles)
-        with b.loop(b.mul(start, s.grid.tiles), total, step=self.spec.tile.block) as loop:
-            count = b.least(self.spec.tile.block, b.sub(total, loop.i))
+        with b.loop(start, end, step=self.spec.tile.block) as loop:
+            count = b.least(self.spec.tile.block, b.sub(end, loop.i))
             s.patches.transform(b, self.memory[0], self.input, 0, loop.i, count, self.memory[1], s.inputs)
             ahead = self._ahead(loop.i)
             with b.loop(first, last) as block:

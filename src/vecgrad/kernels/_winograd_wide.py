@@ -76,12 +76,12 @@ class WideGenerator(Generator):
         self.packing = Packing(self.b, shape.pack, *weights, plane=shape.weight_plane)
 
     def _tiles(self, start: Value, end: Value, first: Index, last: Index) -> None:
-        """Tiles of images start … end; the part of the channels that this task computes."""
+        """Tiles start … end; the part of the channels that this task computes."""
         b, s = self.b, self.wide
         part = b.rem(b.begin, self.spec.parts)
-        total, chunk = b.mul(end, s.grid.tiles), self.spec.chunk
-        with b.loop(b.mul(start, s.grid.tiles), total, step=self.spec.together) as loop:
-            count = b.least(self.spec.together, b.sub(total, loop.i))
+        chunk = self.spec.chunk
+        with b.loop(start, end, step=self.spec.together) as loop:
+            count = b.least(self.spec.together, b.sub(end, loop.i))
             fill_run(b, self.memory[2], s.products.nbytes // s.item)
             with b.loop(0, s.pack.inner, step=chunk) as channel:
                 here: Index = chunk

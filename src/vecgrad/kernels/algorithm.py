@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 from vecgrad.kernels import _pooled as _pooling
 from vecgrad.kernels import _slide_tile as sliding
 from vecgrad.kernels import _winograd_cost as cost
-from vecgrad.kernels import choose, slide, winograd
+from vecgrad.kernels import _within, choose, slide, winograd
 from vecgrad.kernels._gather_tile import gather_cycles
 from vecgrad.kernels._winograd_tiles import Grid
 from vecgrad.spec.geometry import Conv
@@ -117,8 +117,11 @@ def gather(
             if wide:
                 spec = wide_spec(spec, cut, machine)
                 instead += (f"packed weights: {_comparison(cycles, cut.cycles)}",)
-            tasks = spec.tasks if groups or wide else 0
-            return Gathered(spec, None if wide else pack, tasks, instead, not_pooled)
+                return Gathered(spec, None, spec.tasks, instead, not_pooled)
+            if batch == 1:
+                spec, tasks = _within.winograd(spec, cycles, machine)
+                return Gathered(spec, winograd.pack(spec, machine), tasks, instead, not_pooled)
+            return Gathered(spec, pack, spec.tasks if groups else 0, instead, not_pooled)
         reason = _comparison(cycles, direct_cycles)
     refused = list(_note(f"{name}.winograd", conv, reason))
     reason = sliding.refusal(conv, direction)
@@ -140,6 +143,8 @@ def gather(
         mode="blocks" if direct_by_blocks else "images", images=batch if direct_by_blocks else images,
     )  # fmt: skip
     tasks = choose.blocks(direct, machine) if direct_by_blocks else 0
+    if batch == 1 and not tasks:
+        direct, tasks = _within.direct(direct, cost.direct_cycles(conv, direction), machine)
     return Gathered(direct, packed, tasks, tuple(refused), not_pooled)
 
 

@@ -61,7 +61,9 @@ class Gather:
         """Whether one block of weights meets all images before the next one does: in tasks of blocks, and where the
         weights are too large for L2 to hold them for the next image. Then rows are staged for every block."""
         nbytes = self.spec.conv.window.taps * self.channels_in * self.blocks * self.block * self.item
-        return self.spec.mode == "blocks" or nbytes * self.groups > self.machine.l2 // 2
+        if self.spec.mode != "images":
+            return self.spec.mode == "blocks"
+        return nbytes * self.groups > self.machine.l2 // 2
 
     @property
     def frame(self) -> Frame:
@@ -130,8 +132,12 @@ class _Generator:
     def module(self) -> str:
         b, g = self.b, self.g
         if self.spec.mode == "blocks":
-            count = b.let("i64", f"fptosi {b.load('double', Value('%scalars', 'ptr'), 8)} to i64")
-            self._images(count, (b.div(b.begin, g.blocks), b.rem(b.begin, g.blocks)))
+            self._images(self._given(), (b.div(b.begin, g.blocks), b.rem(b.begin, g.blocks)))
+        elif self.spec.mode == "rows":
+            turns = -(-g.rows.count // g.row_block)
+            image = b.div(b.begin, turns)
+            with b.loop(image, b.least(self._given(), b.add(image, 1))):
+                self._row_block(image, 1, b.mul(b.rem(b.begin, turns), g.row_block), None)
         elif g.weights_first:
             with b.loop(0, g.groups) as group, b.loop(0, g.blocks) as block:
                 self._images(b.images, (group.i, block.i))
@@ -139,31 +145,38 @@ class _Generator:
             self._images(b.images, None)
         return b.function(self.spec.name)
 
+    def _given(self) -> Value:
+        """How many images there are."""
+        b = self.b
+        return b.let("i64", f"fptosi {b.load('double', Value('%scalars', 'ptr'), 8)} to i64")
+
     def _images(self, count: Value, block: _Block | None) -> None:
         """All images: tiles of several images first, then what is left of the batch."""
         b = self.b
         start: Index = 0
         for size in image_tiles(self.spec.tile.images):
             end = count if size == 1 else b.sub(count, b.rem(b.sub(count, start), size))
-            with b.loop(start, end, step=size) as loop:
-                self._row_blocks(loop.i, size, block)
+            with (
+                b.loop(start, end, step=size) as loop,
+                b.loop(0, self.g.rows.count, step=self.g.row_block) as rows,
+            ):
+                self._row_block(loop.i, size, rows.i, block)
             start = end
 
-    def _row_blocks(self, image: Value, images: int, block: _Block | None) -> None:
+    def _row_block(self, image: Value, images: int, row: Value, block: _Block | None) -> None:
         b, g = self.b, self.g
         source = b.at(self.input, b.mul(image, self.spec.input.nbytes))
         if block is not None:
             source = b.at(source, b.mul(block[0], g.channels_in * self.item))
-        with b.loop(0, g.rows.count, step=g.row_block) as loop:
-            exact = g.rows.count % g.row_block == 0
-            outputs = g.row_block if exact else b.least(g.row_block, b.sub(g.rows.count, loop.i))
-            frame = self.frame.stage(b, b.scratch, source, loop.i, outputs, images)
-            if block is not None:
-                self._classes(frame, image, images, loop.i, *block)
-            else:
-                with b.loop(0, g.groups) as group, b.loop(0, g.blocks) as each:
-                    here = b.at(frame, b.mul(group.i, g.channels_in * self.item))
-                    self._classes(here, image, images, loop.i, group.i, each.i)
+        exact = g.rows.count % g.row_block == 0
+        outputs = g.row_block if exact else b.least(g.row_block, b.sub(g.rows.count, row))
+        frame = self.frame.stage(b, b.scratch, source, row, outputs, images)
+        if block is not None:
+            self._classes(frame, image, images, row, *block)
+        else:
+            with b.loop(0, g.groups) as group, b.loop(0, g.blocks) as each:
+                here = b.at(frame, b.mul(group.i, g.channels_in * self.item))
+                self._classes(here, image, images, row, group.i, each.i)
 
     def _classes(
         self, frame: Value, image: Value, images: int, row: Value, group: Value, block: Value

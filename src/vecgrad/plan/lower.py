@@ -243,9 +243,7 @@ class Lowering:
                 outside = flat_layout(outside)
                 epilogue = replace(epilogue, inputs=tuple(map(flat_layout, epilogue.inputs)))
         one_pixel = conv.window.out_size == (1, 1) if forward else conv.window.in_size == (1, 1)
-        by_blocks = (
-            one_pixel and size(conv.weight_shape) * self.item > DENSE_BY_BLOCKS and self.draft.batch_size > 1
-        )
+        by_blocks = one_pixel and size(conv.weight_shape) * self.item > DENSE_BY_BLOCKS
         found = algorithm.gather(
             conv, "forward" if forward else "dx", inside, outside, self.machine,
             epilogue=epilogue, scalars=self._used(epilogue), images=self.draft.images_per_chunk,

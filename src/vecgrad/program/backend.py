@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from vecgrad.graph.build import Wanted
 from vecgrad.kernels.algorithm import Algorithm
+
+if TYPE_CHECKING:
+    from vecgrad.program.shortcut import Shortcut
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -30,5 +33,7 @@ class Backend(Protocol):
     def run(
         self, wanted: Wanted, x: Array, t: Array | None, w: Array | None, scalars: Mapping[str, float]
     ) -> dict[str, Array]: ...
+
+    def shortcut(self, wanted: Wanted, name: str, n: int) -> Shortcut | None: ...
 
     def step(self, x: Array, t: Array, w: Array, scalars: Mapping[str, float]) -> float: ...

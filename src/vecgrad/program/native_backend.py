@@ -16,6 +16,7 @@ from vecgrad.losses import Loss
 from vecgrad.plan import BASES, Plan, Update, make
 from vecgrad.plan.plan import Place, Result
 from vecgrad.program.flat import FlatLayout
+from vecgrad.program.shortcut import MOST_BYTES, Shortcut
 from vecgrad.runtime import (
     Call,
     Engine,
@@ -30,7 +31,7 @@ from vecgrad.runtime import (
     host_machine,
 )
 from vecgrad.spec.machine import ITEM_BYTES, Machine
-from vecgrad.spec.tensor import Shape
+from vecgrad.spec.tensor import Shape, size
 from vecgrad.updates import Update as Rule
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -64,6 +65,7 @@ class NativeBackend:
         }
         self._version = 0
         self._compiled: dict[tuple[Wanted, bool], Compiled] = {}
+        self._doorstep = aligned(MOST_BYTES)
 
     def changed(self) -> None:
         """The weights were written: what was derived from them is stale."""
@@ -115,6 +117,20 @@ class NativeBackend:
         compiled.packed = self._version
         return compiled.number("loss")
 
+    def shortcut(self, wanted: Wanted, name: str, n: int) -> Shortcut | None:
+        """The short way to the result ``name`` of ``n`` images; None where it does not lead there."""
+        shape, compiled = (n, *self.shapes[0]), self.compiled(wanted)
+        fits = 1 <= n <= self._batch_size and size(shape) * ITEM_BYTES[self._dtype] <= MOST_BYTES
+        result = compiled.plan.results[name]
+        if not fits or result.place.base == "x" or not result.layout.batched:
+            return None
+        return Shortcut(compiled, name, shape, self._doorstep, self._prepared)
+
+    def _prepared(self, compiled: Compiled) -> int:
+        """The threads that may work for it, its packs made."""
+        self._refresh(compiled)
+        return self.threads or get_num_threads()
+
     def _refresh(self, compiled: Compiled) -> None:
         if compiled.packed != self._version:
             compiled.run("pack", self._thread_count())
@@ -155,6 +171,8 @@ class Compiled:
         self._loss_cache: dict[str, Array] = {}
         self._job: Job | None = None
         self._frames = aligned(64)
+        # Whose images the job was given last: a shortcut that finds itself here has nothing to say.
+        self.given: object = None
 
     def job(self, threads: int) -> Job:
         """The call table for at least ``threads`` threads."""
@@ -183,8 +201,15 @@ class Compiled:
         for number, array in enumerate((x, t, w)):
             job.bases[:, number] = address_of(array) if array is not None else 0
         job.images = len(x)
+        self.given = None
         for number, name in enumerate(self.plan.scalars[1:], 1):
             job.scalars[number] = scalars.get(name, 0.0)
+
+    def give(self, address: int, n: int) -> None:
+        """What the next runs read, where images are all that they read: ``n`` of them at ``address``."""
+        job = self._job or self.job(1)
+        job.bases[:, 0] = address
+        job.images = n
 
     def run(self, part: str, threads: int) -> None:
         first, end = self._ranges[part]
@@ -205,15 +230,20 @@ class Compiled:
 
     def result(self, result: Result, x: Array) -> Array:
         """A copy of a result in its public shape, without padding lanes."""
-        layout, place = result.layout, result.place
         n = len(x)
-        if place.base == "x":
+        if result.place.base == "x":
             return x.reshape(n, *result.shape).copy()
+        lead = (n,) if result.layout.batched else ()
+        return self.view(result, n).reshape(*lead, *result.shape).copy()
+
+    def view(self, result: Result, n: int) -> Array:
+        """Where a result of ``n`` images lies, in its map's shape, without padding lanes."""
+        layout, place = result.layout, result.place
         lead = (n,) if layout.batched else ()
         padded = self._memory[place.base].array(
             layout.dtype, (*lead, layout.height, layout.width, layout.pitch), place.offset
         )
-        return padded[..., : layout.channels].reshape(*lead, *result.shape).copy()
+        return padded[..., : layout.channels]
 
 
 def _phase(phase: Any) -> Phase:

@@ -28,6 +28,7 @@ from vecgrad.runtime._records import (
     INVITED,
     PARKED,
     RUNNING,
+    SIDES_OFFSET,
     SPINNING,
     WORKER,
     WORKER_BYTES,
@@ -112,6 +113,10 @@ reset.phase:
   %done = getelementptr i8, ptr %counter, i64 {DONE_OFFSET}
   store atomic i64 0, ptr %counter monotonic, align 8
   store atomic i64 0, ptr %done monotonic, align 8
+  %first.side = getelementptr i8, ptr %counter, i64 {SIDES_OFFSET}
+  %last.side = getelementptr i8, ptr %counter, i64 {SIDES_OFFSET + 8}
+  store atomic i64 0, ptr %first.side monotonic, align 8
+  store atomic i64 0, ptr %last.side monotonic, align 8
   %wider = call i64 @llvm.smax.i64(i64 %widest, i64 %chunks)
   %p.after = add i64 %p, 1
   br label %reset

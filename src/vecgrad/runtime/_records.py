@@ -38,8 +38,10 @@ FLAG_ALWAYS = 1  # call it for an empty chunk too
 
 MAX_OPERANDS = 40  # of one call: the walker resolves them on its stack
 
-# Two counters a phase on lines of their own: 64 bytes each, as a pair that the prefetcher may fetch together.
+# A phase's counters: chunks given out, of these from the first on and from the last; and, on a line of its own, chunks
+# done. 64 bytes each, as a pair that the prefetcher may fetch together.
 COUNTER_BYTES = 128
+SIDES_OFFSET = 8
 DONE_OFFSET = 64
 
 # A worker's states; who may change which is told in _pool_ir. RUNNING is the least, so that waiting for its

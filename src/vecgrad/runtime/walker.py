@@ -4,7 +4,9 @@
 
 All threads of a job run ``walk``. For each phase a thread takes chunks from the phase's counter until
 none is left, then waits until all are finished, by whomever. So a thread that comes late, or never,
-delays nobody; and as kernels' results do not depend on who runs a chunk, neither do bits.
+delays nobody; and as kernels' results do not depend on who runs a chunk, neither do bits. Threads of even
+numbers take chunks from the first on, the others from the last: what a thread wrote in one phase it then
+mostly reads in the next, from its own cache.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from vecgrad.runtime._records import (
     FLAG_ALWAYS,
     MAX_OPERANDS,
     MODE_TASKS,
+    SIDES_OFFSET,
     load,
     words,
 )
@@ -90,6 +93,10 @@ entry:{{enter}}
 {load("job", "first_phase")}
 {load("job", "end_phase")}
 {load("job", "counters", "ptr")}
+  %side = and i64 %thread, 1
+  %from.end = trunc i64 %side to i1
+  %side.bytes = mul i64 %side, 8
+  %side.offset = add i64 %side.bytes, {SIDES_OFFSET}
   br label %next.phase
 
 next.phase:
@@ -104,6 +111,8 @@ phase.begin:
   %counter.offset = mul i64 %p, {COUNTER_BYTES}
   %counter = getelementptr i8, ptr %counters, i64 %counter.offset
   %done = getelementptr i8, ptr %counter, i64 {DONE_OFFSET}
+  %side.at = getelementptr i8, ptr %counter, i64 %side.offset
+  %chunks.less = sub i64 %chunks, 1
   br label %look
 
 look:
@@ -113,11 +122,15 @@ look:
   br i1 %left, label %take, label %finish
 
 take:
-  %c = atomicrmw add ptr %counter, i64 1 monotonic, align 8
-  %mine = icmp slt i64 %c, %chunks
+  %number = atomicrmw add ptr %counter, i64 1 monotonic, align 8
+  %mine = icmp slt i64 %number, %chunks
   br i1 %mine, label %chunk.run, label %finish
 
+  ; as many numbers are given out as there are chunks, so the two ends never cross
 chunk.run:
+  %place = atomicrmw add ptr %side.at, i64 1 monotonic, align 8
+  %mirrored = sub i64 %chunks.less, %place
+  %c = select i1 %from.end, i64 %mirrored, i64 %place
   call void @chunk(ptr %job, i64 %thread, ptr %phase, i64 %c)
   %finished = atomicrmw add ptr %done, i64 1 acq_rel, align 8
   %worked.more = add i64 %worked.here, 1

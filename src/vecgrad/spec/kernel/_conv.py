@@ -66,14 +66,15 @@ class ConvSpec(KernelSpec):
 
     Every entry is one chain of multiply-adds from 0 over r, c, s ascending. mode *images*: a chunk is a
     range of images. mode *blocks* (a tasks phase of groups · blocks tasks): task g · blocks + b computes
-    block b of group g for all n = scalars[0] images.
+    block b of group g for all n = scalars[0] images. mode *rows* (a tasks phase): task i · row-blocks + j computes block j
+    of ``tile.row_block`` rows of image i, if there are so many images; tiles of one image only.
     """
 
     conv: Conv
     input: Layout
     output: Layout
     tile: Tile
-    mode: Literal["images", "blocks"] = "images"
+    mode: Literal["images", "blocks", "rows"] = "images"
     epilogue: Epilogue = PLAIN
     scalars: tuple[str, ...] = ()
 
@@ -90,7 +91,7 @@ class ConvDxSpec(KernelSpec):
     input: Layout
     output: Layout
     tile: Tile
-    mode: Literal["images", "blocks"] = "images"
+    mode: Literal["images", "blocks", "rows"] = "images"
     epilogue: Epilogue = PLAIN
     scalars: tuple[str, ...] = ()
 

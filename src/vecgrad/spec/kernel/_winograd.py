@@ -73,7 +73,8 @@ class WinogradSpec(KernelSpec):
     Every one of the 36 products of a 4 × 4 tile of outputs is one chain of multiply-adds from 0 over c ascending; a tile
     begins at every fourth row and column of y. mode *images*: a chunk is a range of images. mode *blocks* (a tasks
     phase): task i · parts + p computes part p of the blocks of channels for image group i, images
-    [i · images_per_group, (i + 1) · images_per_group) of the n = scalars[0] given.
+    [i · images_per_group, (i + 1) · images_per_group) of the n = scalars[0] given. mode *tiles* (a tasks phase): task t
+    computes image tiles [t · block, (t + 1) · block) of those of all n images.
 
     chunk: 0, or, in mode *blocks*, operand 1 is w itself (canonical): of so many channels at a time that are summed over, the
     weights of a task go into the domain and meet ``together`` image tiles, and are never stored there. Every
@@ -84,7 +85,7 @@ class WinogradSpec(KernelSpec):
     input: Layout
     output: Layout
     tile: WinogradTile
-    mode: Literal["images", "blocks"] = "images"
+    mode: Literal["images", "blocks", "tiles"] = "images"
     image_groups: int = 1
     images_per_group: int = 0
     parts: int = 1
