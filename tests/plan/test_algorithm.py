@@ -9,7 +9,7 @@ from tests.networks import Network
 from tests.plan.drafts import TRAINING, planned
 
 from vecgrad.graph.build import record
-from vecgrad.layers import Conv2D, Sequential
+from vecgrad.layers import Conv2D, Dense, Flatten, Sequential
 from vecgrad.losses import LOSSES
 from vecgrad.plan import Plan, make
 from vecgrad.plan.plan import PlannedCall
@@ -109,3 +109,14 @@ def test_weight_gradients_of_few_pixels_have_few_slabs() -> None:
     [call] = [c for c in convolutions(plan) if c.op == "conv_dw"]
     assert isinstance(call.spec, ConvDwSpec)
     assert (call.spec.tasks, call.spec.images_per_group) == (8, 64)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 24, 40, 64])
+def test_a_dense_layer_sums_in_the_same_order_everywhere(channels: int) -> None:
+    """40 channels fill whole vectors of 8 lanes, and not of 16: flattening must not depend on that."""
+    model = Sequential([Conv2D(channels, 1), Flatten(), Dense(10)])
+    orders = []
+    for machine in (AVX512, AVX2):
+        plan = planned(Network(model, (5, 6, 3), 8), machine, SGD())
+        orders.append([(call.op, call.spec.conv) for call in convolutions(plan)])
+    assert orders[0] == orders[1]
