@@ -90,62 +90,114 @@ def gather(
     >>> type(found.spec).__name__, found.refused[0][:11]
     ('WinogradSpec', 'conv.direct')
     """
-    name = "conv" if direction == "forward" else "conv_dx"
-    reason = _refusal(conv, output.dtype, algorithm)
+    asked = _Asked(
+        conv, direction, input, output, machine, epilogue, scalars, images, batch, direct_by_blocks
+    )
+    refused: tuple[str, ...] = ()
+    for name, family in (("winograd", _winograd), ("slide", _slide)):
+        found = family(asked, algorithm)
+        if isinstance(found, Gathered):
+            return replace(found, refused=refused + found.refused)
+        refused += _note(f"{asked.name}.{name}", conv, found)
+    return replace(_direct(asked), refused=refused)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of ``gather``."""
+
+    conv: Conv
+    direction: Literal["forward", "dx"]
+    input: Layout
+    output: Layout
+    machine: Machine
+    epilogue: Epilogue
+    scalars: tuple[str, ...]
+    images: int
+    batch: int
+    direct_by_blocks: bool
+
+    @property
+    def name(self) -> str:
+        return "conv" if self.direction == "forward" else "conv_dx"
+
+    def pooled(self, family: str) -> tuple[Epilogue, str]:
+        """The epilogue, without its pooling where the family of kernels cannot pool; the reason."""
+        if self.epilogue.pool is None:
+            return self.epilogue, ""
+        reason = "its windows are finished pixel by pixel"
+        if family != "slide":
+            reason = _pooling.refusal(self.epilogue.pool.window, family == "winograd")
+        if not reason:
+            return self.epilogue, ""
+        return replace(self.epilogue, pool=None), f"{self.name}.{family}: {reason}"
+
+
+def _winograd(asked: _Asked, algorithm: Algorithm) -> Gathered | str:
+    """By Winograd's algorithm, in chunks of images or, where weights are many and tiles few, in tasks; or why not."""
+    conv, output, batch = asked.conv, asked.output, asked.batch
+    if reason := _refusal(conv, output.dtype, algorithm):
+        return reason
     tiles = Grid(output.height, output.width).tiles
+    together, groups, parts = asked.images, 0, 1
     large = 36 * 4 * conv.channels_in * conv.channels_out > _LARGE
-    together, groups, parts = images, 0, 1
-    if large and images * tiles < _TILES and images < batch:
+    if large and together * tiles < _TILES and together < batch:
         together = min(-(-_TILES // tiles), batch)
         groups = -(-batch // together)
         while groups * parts < _TASKS and parts * 64 < output.channels:
             parts *= 2
-    if not reason:
-        cycles = cost.gather_cycles(conv, direction, together, batch, parts)
-        direct_cycles = cost.direct_cycles(conv, direction)
-        cut = cost.Wide.of(conv, direction, batch)
-        wide = groups > 0 and cut.cycles < _NO_PACK * cycles
-        if cost.worth(min(cycles, cut.cycles) if wide else cycles, conv, direction):
-            epilogue, not_pooled = _pooled(epilogue, f"{name}.winograd")
-            spec, pack = winograd_spec(
-                conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars, images=together,
-                image_groups=groups, parts=parts,
-            )  # fmt: skip
-            instead: tuple[str, ...] = (
-                f"{name}.direct: {_comparison(direct_cycles, cut.cycles if wide else cycles)}",
-            )
-            if wide:
-                spec = wide_spec(spec, cut, machine)
-                instead += (f"packed weights: {_comparison(cycles, cut.cycles)}",)
-                return Gathered(spec, None, spec.tasks, instead, not_pooled)
-            if batch == 1:
-                spec, tasks = _within.winograd(spec, cycles, machine)
-                return Gathered(spec, winograd.pack(spec, machine), tasks, instead, not_pooled)
-            return Gathered(spec, pack, spec.tasks if groups else 0, instead, not_pooled)
-        reason = _comparison(cycles, direct_cycles)
-    refused = list(_note(f"{name}.winograd", conv, reason))
-    reason = sliding.refusal(conv, direction)
-    if not reason and not direct_by_blocks and output.channels % _VECTOR:
-        cycles = sliding.slide_cycles(conv, direction, output.dtype)
-        direct_cycles = gather_cycles(conv, direction, output.dtype, images)
-        if sliding.worth(cycles, direct_cycles):
-            refused.append(f"{name}.direct: {_comparison(direct_cycles, cycles)}")
-            epilogue, not_pooled = _pooled(epilogue, f"{name}.slide")
-            thin, order = slide_spec(
-                conv, direction, input, output, machine, epilogue=epilogue, scalars=scalars
-            )
-            return Gathered(thin, order, 0, tuple(refused), not_pooled)
-        refused.append(f"{name}.slide: {_comparison(cycles, direct_cycles)}")
-    epilogue, not_pooled = _pooled(epilogue, f"{name}.direct")
-    pick = choose.forward_spec if direction == "forward" else choose.dx_spec
-    direct, packed = pick(
-        conv, input, output, machine, epilogue=epilogue, scalars=scalars,
-        mode="blocks" if direct_by_blocks else "images", images=batch if direct_by_blocks else images,
+    packed_cycles = cost.gather_cycles(conv, asked.direction, together, batch, parts)
+    cut = cost.Wide.of(conv, asked.direction, batch)
+    wide = groups > 0 and cut.cycles < _NO_PACK * packed_cycles
+    cycles, direct_cycles = cut.cycles if wide else packed_cycles, cost.direct_cycles(conv, asked.direction)
+    if not cost.worth(min(cycles, packed_cycles), conv, asked.direction):
+        return _comparison(cycles, direct_cycles)
+    epilogue, not_pooled = asked.pooled("winograd")
+    spec, pack = winograd_spec(
+        conv, asked.direction, asked.input, output, asked.machine, epilogue=epilogue, scalars=asked.scalars,
+        images=together, image_groups=groups, parts=parts,
     )  # fmt: skip
-    tasks = choose.blocks(direct, machine) if direct_by_blocks else 0
-    if batch == 1 and not tasks:
-        direct, tasks = _within.direct(direct, cost.direct_cycles(conv, direction), machine)
-    return Gathered(direct, packed, tasks, tuple(refused), not_pooled)
+    refused: tuple[str, ...] = (f"{asked.name}.direct: {_comparison(direct_cycles, cycles)}",)
+    if wide:
+        spec = wide_spec(spec, cut, asked.machine)
+        refused += (f"packed weights: {_comparison(packed_cycles, cycles)}",)
+        return Gathered(spec, None, spec.tasks, refused, not_pooled)
+    if batch == 1:
+        spec, tasks = _within.winograd(spec, cycles, asked.machine)
+        return Gathered(spec, winograd.pack(spec, asked.machine), tasks, refused, not_pooled)
+    return Gathered(spec, pack, spec.tasks if groups else 0, refused, not_pooled)
+
+
+def _slide(asked: _Asked, algorithm: Algorithm) -> Gathered | str:
+    """By a sliding window of sums, where channels leave vectors unfilled; or why not, "" where nobody expects it."""
+    conv, output = asked.conv, asked.output
+    if sliding.refusal(conv, asked.direction) or asked.direct_by_blocks or output.channels % _VECTOR == 0:
+        return ""
+    cycles = sliding.slide_cycles(conv, asked.direction, output.dtype)
+    direct_cycles = gather_cycles(conv, asked.direction, output.dtype, asked.images)
+    if not sliding.worth(cycles, direct_cycles):
+        return _comparison(cycles, direct_cycles)
+    epilogue, not_pooled = asked.pooled("slide")
+    spec, pack = slide_spec(
+        conv, asked.direction, asked.input, output, asked.machine, epilogue=epilogue, scalars=asked.scalars
+    )
+    refused = (f"{asked.name}.direct: {_comparison(direct_cycles, cycles)}",)
+    return Gathered(spec, pack, 0, refused, not_pooled)
+
+
+def _direct(asked: _Asked) -> Gathered:
+    """By the direct kernel, which serves everything."""
+    conv, machine, by_blocks = asked.conv, asked.machine, asked.direct_by_blocks
+    epilogue, not_pooled = asked.pooled("direct")
+    pick = choose.forward_spec if asked.direction == "forward" else choose.dx_spec
+    spec, pack = pick(
+        conv, asked.input, asked.output, machine, epilogue=epilogue, scalars=asked.scalars,
+        mode="blocks" if by_blocks else "images", images=asked.batch if by_blocks else asked.images,
+    )  # fmt: skip
+    tasks = choose.blocks(spec, machine) if by_blocks else 0
+    if asked.batch == 1 and not tasks:
+        spec, tasks = _within.direct(spec, cost.direct_cycles(conv, asked.direction), machine)
+    return Gathered(spec, pack, tasks, (), not_pooled)
 
 
 def slide_spec(
@@ -157,17 +209,6 @@ def slide_spec(
     tile = sliding.slide_tile(conv, direction, output.dtype, machine)
     spec = kind(conv, input, output, tile, epilogue, scalars)
     return spec, slide.Shape(spec, machine).pack
-
-
-def _pooled(epilogue: Epilogue, kernel: str) -> tuple[Epilogue, str]:
-    """The epilogue, without its pooling where the kernel cannot pool; the reason."""
-    if epilogue.pool is None:
-        return epilogue, ""
-    if kernel.endswith("slide"):
-        reason = "its windows are finished pixel by pixel"
-    else:
-        reason = _pooling.refusal(epilogue.pool.window, kernel.endswith("winograd"))
-    return (replace(epilogue, pool=None), f"{kernel}: {reason}") if reason else (epilogue, "")
 
 
 def winograd_spec(
@@ -284,4 +325,5 @@ def _comparison(cycles: float, chosen: float) -> str:
 
 def _note(kernel: str, conv: Conv, reason: str) -> tuple[str, ...]:
     """Refusals that say something: nobody expects Winograd's algorithm of a product of matrices."""
-    return (f"{kernel}: {reason}",) if conv.window.taps > 1 and conv.window.out_size != (1, 1) else ()
+    said = reason and conv.window.taps > 1 and conv.window.out_size != (1, 1)
+    return (f"{kernel}: {reason}",) if said else ()
