@@ -5,6 +5,16 @@ from __future__ import annotations
 from vecgrad.spec.geometry import Conv, window
 from vecgrad.spec.tensor import Layout, size
 
+# A dense layer whose weights exceed this is cut into blocks of them, each for all images: streaming the weights
+# anew for every chunk of images would cost more than the barrier (a quarter of a second-level cache of 1 MB).
+_BY_BLOCKS = 256 * 1024
+
+
+def many_weights(conv: Conv, forward: bool, item: int) -> bool:
+    """Whether a convolution whose result is one pixel is to be cut into blocks of its weights. item: bytes of an entry."""
+    result = conv.window.out_size if forward else conv.window.in_size
+    return result == (1, 1) and size(conv.weight_shape) * item > _BY_BLOCKS
+
 
 def flattened(conv: Conv, layout: Layout) -> Conv | None:
     """A convolution that covers its map, as the 1 × 1 convolution on the flattened map, where that is the same memory.

@@ -10,7 +10,7 @@ from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.kernels import algorithm
 from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.plan.accumulate import BESIDE, SEGMENT, Accumulator, image_groups
-from vecgrad.plan.dense import flat_layout, flattened, same_memory
+from vecgrad.plan.dense import flat_layout, flattened, many_weights, same_memory
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, Stored
 from vecgrad.plan.fuse import Step, renamed
 from vecgrad.plan.pools import pool_spec
@@ -34,10 +34,6 @@ _Spec = TypeVar("_Spec", bound=KernelSpec)
 
 # Tasks that share the work of one pack.
 PACK_TASKS = 8
-
-# A dense layer whose weights exceed this is cut into blocks of them, each for all images: streaming the weights
-# anew for every chunk of images would cost more than the barrier (a quarter of a second-level cache of 1 MB).
-DENSE_BY_BLOCKS = 256 * 1024
 
 
 class Lowering:
@@ -242,8 +238,7 @@ class Lowering:
             else:
                 outside = flat_layout(outside)
                 epilogue = replace(epilogue, inputs=tuple(map(flat_layout, epilogue.inputs)))
-        one_pixel = conv.window.out_size == (1, 1) if forward else conv.window.in_size == (1, 1)
-        by_blocks = one_pixel and size(conv.weight_shape) * self.item > DENSE_BY_BLOCKS
+        by_blocks = many_weights(conv, forward, self.item)
         found = algorithm.gather(
             conv, "forward" if forward else "dx", inside, outside, self.machine,
             epilogue=epilogue, scalars=self._used(epilogue), images=self.draft.images_per_chunk,
@@ -261,8 +256,7 @@ class Lowering:
             packed = self._pack(weights, replace(found.pack, tasks=PACK_TASKS))
         spec, step, source = self._source(found.spec, step, step.inputs[0])
         arguments = (*source, Argument(packed), *extra, *(Argument(r.buffer) for r in results))
-        units = self.draft.batch_size
-        call = DraftCall(spec, arguments, step, step.op, units, refused=found.refused)
+        call = DraftCall(spec, arguments, step, step.op, self.draft.batch_size, refused=found.refused)
         if found.tasks:
             self.draft.over_tasks([call], found.tasks)
         else:
