@@ -123,6 +123,17 @@ def test_a_process_that_ends_early(
     assert all_ended(workers)
 
 
+def test_a_process_that_hangs_is_ended(
+    here: dict[str, bytes], workers: list[Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import time; time.sleep(3600)"
+    monkeypatch.setattr(_compile, "_command", lambda: [sys.executable, "-I", "-S", "-c", code])
+    monkeypatch.setattr(_compile, "PATIENCE", 0.2)
+    assert compiled(texts(), host_machine(), 2) == here
+    assert len(workers) == 2
+    assert all_ended(workers)
+
+
 def test_a_program_that_is_not_python(here: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     assert _compile._command() is not None
     for name in ("", "/opt/editor/editor", "uwsgi"):

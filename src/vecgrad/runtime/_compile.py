@@ -24,6 +24,8 @@ from vecgrad.spec.machine import Machine
 LEAST = 4
 # Each takes about 110 MB while it runs.
 MOST_PROCESSES = 4
+# Seconds for one module, a thousand times the usual: a process that takes longer hangs, and is ended.
+PATIENCE = 60.0
 
 Texts = Mapping[str, Callable[[], str]]
 
@@ -103,8 +105,16 @@ class Worker:
         self._pending = self._line({"path": _llvmlite_root(), **_llvm.described(machine)})
 
     def compile(self, name: str, ir: str) -> bytes:
-        """The object. Raises CompileError for a refusal, OSError or ValueError when the process fails."""
-        text = ir.encode()
+        """The object. Raises CompileError for a refusal, OSError or ValueError when the process fails or hangs."""
+        watch = threading.Timer(PATIENCE, self._process.kill)
+        watch.daemon = True
+        watch.start()
+        try:
+            return self._answer(name, ir.encode())
+        finally:
+            watch.cancel()
+
+    def _answer(self, name: str, text: bytes) -> bytes:
         self._to.write(self._pending + self._line([name, len(text)]) + text)
         self._to.flush()
         self._pending = b""
