@@ -4,7 +4,7 @@ A spec and a ``Machine`` determine the code and nothing else does; the spec is t
 cache key and its test's id. Operands are listed in the order in which the function takes them.
 """
 
-from vecgrad.spec.kernel._base import Epilogue, KernelSpec, Pooling, Unpooling
+from vecgrad.spec.kernel._base import Epilogue, KernelSpec, Pooling, Unpooling, WeightsSpec
 from vecgrad.spec.kernel._conv import ConvDwSpec, ConvDxSpec, ConvSpec, DwTile, PackSpec, Tile
 from vecgrad.spec.kernel._elementwise import (
     CopySpec,
@@ -51,6 +51,7 @@ __all__ = [
     "SlideTile",
     "Tile",
     "Unpooling",
+    "WeightsSpec",
     "WinogradDwSpec",
     "WinogradDxSpec",
     "WinogradPackSpec",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields
+from typing import Literal
 
-from vecgrad.spec.geometry import Window
+from vecgrad.spec.geometry import Conv, Window
 from vecgrad.spec.scalar import Expr, Operand
 from vecgrad.spec.tensor import Layout
 
@@ -103,3 +104,42 @@ class Epilogue:
 
 # Nothing happens: the default wherever an epilogue may be given.
 PLAIN = Epilogue()
+
+
+@dataclass(frozen=True)
+class WeightsSpec(KernelSpec):
+    """Base of what puts weights into the order in which a convolution reads them, block by block of the channels it writes.
+
+    block: channels of a block; the last one of a group is filled with zeros.
+    """
+
+    conv: Conv
+    direction: Literal["forward", "dx"]
+    block: int
+
+    @property
+    def inner(self) -> int:
+        """Channels of a group that are summed over."""
+        channels = self.conv.channels_in if self.direction == "forward" else self.conv.channels_out
+        return channels // self.conv.groups
+
+    @property
+    def outer(self) -> int:
+        """Channels of a group that are written."""
+        channels = self.conv.channels_out if self.direction == "forward" else self.conv.channels_in
+        return channels // self.conv.groups
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of a group."""
+        return -(-self.outer // self.block)
+
+    @property
+    def block_entries(self) -> int:
+        """Entries of one group's one block."""
+        raise NotImplementedError
+
+    @property
+    def entries(self) -> int:
+        """Entries of the packed array."""
+        return self.conv.groups * self.blocks * self.block_entries

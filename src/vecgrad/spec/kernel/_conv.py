@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vecgrad.spec.geometry import Conv
-from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec
+from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec, WeightsSpec
 from vecgrad.spec.tensor import Layout
 
 
@@ -28,35 +28,19 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class PackSpec(KernelSpec):
+class PackSpec(WeightsSpec):
     """Weights in the order in which a convolution's tiles read them. Operands: w (canonical), packed.
 
     forward: [group][block of K][r][c][s][block]; dx: [group][block of C][R − 1 − r][k][S − 1 − s][block].
     The last block of a group is filled with zeros. Mode *tasks*, ``tasks`` of them.
     """
 
-    conv: Conv
-    direction: Literal["forward", "dx"]
-    block: int
     tasks: int = 1
     dtype: str = "float32"
 
     @property
-    def blocks(self) -> int:
-        """Blocks of output channels (dx: input channels) in each group."""
-        channels = self.conv.channels_out if self.direction == "forward" else self.conv.channels_in
-        return -(-(channels // self.conv.groups) // self.block)
-
-    @property
     def block_entries(self) -> int:
-        """Entries of one group's one block."""
-        channels = self.conv.channels_in if self.direction == "forward" else self.conv.channels_out
-        return self.conv.window.taps * (channels // self.conv.groups) * self.block
-
-    @property
-    def entries(self) -> int:
-        """Entries of the packed array."""
-        return self.conv.groups * self.blocks * self.block_entries
+        return self.conv.window.taps * self.inner * self.block
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from vecgrad.spec.geometry import Conv
-from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec
+from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec, WeightsSpec
 from vecgrad.spec.tensor import Layout
 
 
@@ -23,42 +22,20 @@ class SlideTile:
 
 
 @dataclass(frozen=True)
-class SlidePackSpec(KernelSpec):
+class SlidePackSpec(WeightsSpec):
     """Weights as a sliding window reads them. Operands: w (canonical), packed. Mode *tasks*, ``tasks`` of them.
 
     forward: [block of K][c][r][S − 1 − s][k of the block]; dx: [block of C][k][r][s][c of the block]. A row (s, channel) has
     ``width`` entries, zeros behind its own and where the last block has no channels.
     """
 
-    conv: Conv
-    direction: Literal["forward", "dx"]
-    block: int
     width: int
     tasks: int = 1
     dtype: str = "float32"
 
     @property
-    def inner(self) -> int:
-        """Channels that are summed over."""
-        return self.conv.channels_in if self.direction == "forward" else self.conv.channels_out
-
-    @property
-    def outer(self) -> int:
-        """Channels that are written."""
-        return self.conv.channels_out if self.direction == "forward" else self.conv.channels_in
-
-    @property
-    def blocks(self) -> int:
-        return -(-self.outer // self.block)
-
-    @property
     def block_entries(self) -> int:
         return self.inner * self.conv.window.rows.kernel * self.width
-
-    @property
-    def entries(self) -> int:
-        """Entries of the packed array."""
-        return self.blocks * self.block_entries
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vecgrad.spec.geometry import Conv
-from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec, Unpooling
+from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec, Unpooling, WeightsSpec
 from vecgrad.spec.tensor import Layout
 
 
@@ -24,32 +24,15 @@ class WinogradTile:
 
 
 @dataclass(frozen=True)
-class WinogradPackSpec(KernelSpec):
+class WinogradPackSpec(WeightsSpec):
     """G w Gᵀ for a Winograd kernel's tiles. Operands: w (canonical), packed. Mode *tasks*, ``tasks`` of them.
 
     forward: [block of K][6 · i + j][c][block]; dx: [block of C][6 · i + j][k][block] of the weights turned by half. The
     36 planes of a block lie ``plane`` entries apart. Channels beyond the last one are zeros.
     """
 
-    conv: Conv
-    direction: Literal["forward", "dx"]
-    block: int
     tasks: int = 1
     dtype: str = "float32"
-
-    @property
-    def inner(self) -> int:
-        """Channels that are summed over."""
-        return self.conv.channels_in if self.direction == "forward" else self.conv.channels_out
-
-    @property
-    def outer(self) -> int:
-        """Channels that are written."""
-        return self.conv.channels_out if self.direction == "forward" else self.conv.channels_in
-
-    @property
-    def blocks(self) -> int:
-        return -(-self.outer // self.block)
 
     @property
     def plane(self) -> int:
@@ -59,11 +42,6 @@ class WinogradPackSpec(KernelSpec):
     @property
     def block_entries(self) -> int:
         return 36 * self.plane
-
-    @property
-    def entries(self) -> int:
-        """Entries of the packed array."""
-        return self.blocks * self.block_entries
 
 
 @dataclass(frozen=True)
