@@ -30,7 +30,7 @@ class Ahead:
         if stride == self.nbytes:
             rows, lines, stride = rows * lines, 1, _LINE
         part = -(-rows // self.turns)
-        here = b.at(start, b.mul(turn, part * stride))
+        here = b.around(start, b.mul(turn, part * stride))
         for row in range(part):
             for line in range(lines):
-                b.prefetch(b.at(here, row * stride + line * _LINE), self.write)
+                b.prefetch(b.around(here, row * stride + line * _LINE), self.write)

@@ -185,7 +185,7 @@ class Generator:
         image, row, _ = s.grid.place(b, first)
         place = b.add(b.mul(image, layout.nbytes), b.mul(b.div(row, unit[0]), layout.row * s.item))
         count = self.spec.tile.block * OUTPUTS * OUTPUTS // (unit[0] * unit[1])
-        return b.at(pointer, place), count, layout
+        return b.around(pointer, place), count, layout
 
     def _fetching(
         self, pixels: tuple[Value, int, Layout], channels: int, turns: int, write: bool = False
@@ -214,7 +214,7 @@ class Generator:
                 turn = b.add(b.mul(plane.i, most), group.i)
                 pixels.fetch(b, source, b.add(b.mul(block, PLANES * most), turn))
                 for place, start in places:
-                    place.fetch(b, b.at(start, channel), turn)
+                    place.fetch(b, b.around(start, channel), turn)
                 here = b.at(a, b.mul(group.i, tile.scalars * s.inputs.tile))
                 there = b.at(m, b.mul(group.i, tile.scalars * s.products.tile))
                 sums = contraction.run(contraction.zeros(), here, w, levels)

@@ -27,13 +27,8 @@ class WideShape(Shape):
     @property
     def part(self) -> int:
         """Output channels of a task."""
-        total = -(-self.outer // self.lanes)
+        total = -(-super().pack.outer // self.lanes)
         return -(-total // self.spec.parts) * self.lanes
-
-    @property
-    def outer(self) -> int:
-        conv = self.spec.conv
-        return conv.channels_out if self.forward else conv.channels_in
 
     @property
     def pack(self) -> WinogradPackSpec:
@@ -101,12 +96,11 @@ class WideGenerator(Generator):
     def _transform_weights(self, part: Value, channel: Value, here: Index) -> None:
         """Channels ``channel`` … of the part's weights into the domain, to the start of their memory."""
         b, s = self.b, self.wide
-        target = b.entry(self.memory[4], b.sub(0, b.mul(channel, s.part)))
         size = 1 if s.forward else b.lanes
         first = b.div(channel, size)
         turns = here if size == 1 else b.div(b.add(here, size - 1), size)
         with b.loop(first, b.add(first, turns)) as unit:
-            self.packing.unit(part, unit.i, target)
+            self.packing.unit(part, unit.i, self.memory[4], channel)
 
     def _add(self, tiles: Value, here: Index, products: Value) -> None:
         """A chunk's 36 products, added to what the chunks before it gave."""

@@ -149,6 +149,10 @@ class Builder:
             "ptr", f"getelementptr inbounds i8, ptr {pointer.text}, i64 {self._index(offset).text}"
         )
 
+    def around(self, pointer: Value, offset: Index) -> Value:
+        """As ``at``, where the result may lie outside of the memory that ``pointer`` belongs to: to be fetched, never read."""
+        return self.let("ptr", f"getelementptr i8, ptr {pointer.text}, i64 {self._index(offset).text}")
+
     def entry(self, pointer: Value, index: Index, dtype: str | None = None) -> Value:
         """``pointer`` moved by ``index`` entries of ``dtype``."""
         item = ITEM_BYTES[dtype or self.dtype]

@@ -187,7 +187,7 @@ class _Generator:
         line = spec.conv.channels_out * s.item
         tap, quarter = b.div(plane, quarters), b.rem(plane, quarters)
         first = b.add(b.mul(tap, spec.conv.channels_in), b.add(c, b.mul(quarter, rows)))
-        place = b.entry(b.at(self.slab, b.mul(first, line)), k)
+        place = b.around(self.slab, b.add(b.mul(first, line), b.mul(k, s.item)))
         Ahead(rows, spec.k_block * s.item, line, 1, write=True).fetch(b, place, 0)
 
     def _products(self, x: Value, dy: Value, sums: Value, count: Value) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vecgrad.kernels import _winograd_steps as steps
 from vecgrad.kernels._winograd_tiles import PLANES
-from vecgrad.kernels.builder import Builder, Value
+from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.offer import Offer, predicted
 from vecgrad.kernels.pack import Square
 from vecgrad.spec.kernel import WinogradPackSpec
@@ -65,14 +65,15 @@ class Packing:
             return self.spec.inner
         return -(-self.spec.inner // self.b.lanes)
 
-    def unit(self, block: Value, unit: Value, target: Value) -> None:
-        (self._forward if self.spec.direction == "forward" else self._dx)(block, unit, target)
+    def unit(self, block: Value, unit: Value, target: Value, first: Index = 0) -> None:
+        """To ``target``, where the lines of channels ``first`` … (of those that are summed over) lie."""
+        (self._forward if self.spec.direction == "forward" else self._dx)(block, unit, target, first)
 
-    def _forward(self, block: Value, c: Value, target: Value) -> None:
+    def _forward(self, block: Value, c: Value, target: Value, first: Index) -> None:
         b, conv = self.b, self.spec.conv
         line = b.entry(self.source, b.mul(c, conv.channels_out))
         tap = conv.channels_in * conv.channels_out * b.item
-        place = b.entry(target, b.mul(c, self.spec.block))
+        place = b.entry(target, b.mul(b.sub(c, first), self.spec.block))
         with b.loop(0, self.vectors) as vector:
             k = b.add(b.mul(block, self.spec.block), b.mul(vector.i, b.lanes))
             here = b.entry(line, k)
@@ -87,7 +88,7 @@ class Packing:
                 with b.when(b.icmp("eq", number, full)):
                     self._write(here, tap, False, rest, there)
 
-    def _dx(self, block: Value, unit: Value, target: Value) -> None:
+    def _dx(self, block: Value, unit: Value, target: Value, first: Index) -> None:
         """Squares of a vector of channels by a vector of filters, transposed into scratch."""
         b, conv = self.b, self.spec.conv
         k = b.mul(unit, b.lanes)
@@ -100,7 +101,8 @@ class Packing:
             with b.loop(0, _TAPS) as n:
                 square.write(b.at(w, b.mul(n.i, tap)), b.at(self.square, b.mul(n.i, b.lanes * width)), width)
             with b.loop(0, b.least(b.lanes, b.sub(conv.channels_out, k))) as lane:
-                line = b.add(b.mul(b.add(k, lane.i), self.spec.block), b.mul(vector.i, b.lanes))
+                line = b.mul(b.add(b.sub(k, first), lane.i), self.spec.block)
+                line = b.add(line, b.mul(vector.i, b.lanes))
                 source = b.at(self.square, b.mul(lane.i, width))
                 self._write(source, b.lanes * width, True, b.lanes, b.entry(target, line))
 
