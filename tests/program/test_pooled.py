@@ -17,11 +17,20 @@ LAYERS = {
     "whole tiles": (Conv2D(24, 3), ReLU(), MaxPool2D(4), Conv2D(17, 3, padding=1), MaxPool2D((1, 2)), ReLU()),
     "of three": (Conv2D(24, 3, padding=1), ReLU(), MaxPool2D(3), Conv2D(33, 3, padding=1), ReLU(), MaxPool2D(3)),
     "direct gradients": (Conv2D(24, 3, padding=1), ReLU(), MaxPool2D(2), Conv2D(20, 5), ReLU(), MaxPool2D(2)),
+    "wide": (Conv2D(256, 1), Conv2D(256, 3, padding=1), ReLU(), MaxPool2D(2)),
 }  # fmt: skip
 
 
 def network(name: str) -> Network:
-    return Network(Sequential((*LAYERS[name], Flatten(), Dense(4))), (19, 22, 16), batch=6, exact=False)
+    shape = (8, 8, 256) if name == "wide" else (19, 22, 16)
+    return Network(Sequential((*LAYERS[name], Flatten(), Dense(4))), shape, batch=6, exact=False)
+
+
+def test_wide_layers_pool_too() -> None:
+    """They take their weights as they are, in both directions; else the case "wide" would not be about them."""
+    told = str(compiled(network("wide"), machine=MACHINES[0], optimizer="sgd").explain())
+    for operation in ("1+2+3:conv", "1+3:conv_dx"):
+        assert f"{operation}: packed weights:" in told
 
 
 def passes(program: Any) -> list[str]:
