@@ -132,7 +132,7 @@ def _generators() -> str:
     """A digest of the source files of this room and of the vocabulary, the only ones that generators import."""
     digest = hashlib.sha256()
     for room in ("kernels", "spec"):
-        for path in sorted((Path(__file__).parent.parent / room).glob("*.py")):
+        for path in sorted((Path(__file__).parent.parent / room).rglob("*.py")):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
