@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vecgrad.estimator import CNNClassifier, CNNRegressor
-    from vecgrad.layers import Sequential
+    from vecgrad.layers import Input, Model, Residual, Sequential
     from vecgrad.layers.summary import summary
     from vecgrad.program import Program, compile, load
     from vecgrad.runtime import get_num_threads, set_num_threads
@@ -27,7 +27,10 @@ _FACE = {
     "Adam": "vecgrad.updates",
     "CNNClassifier": "vecgrad.estimator",
     "CNNRegressor": "vecgrad.estimator",
+    "Input": "vecgrad.layers",
+    "Model": "vecgrad.layers",
     "Program": "vecgrad.program",
+    "Residual": "vecgrad.layers",
     "SGD": "vecgrad.updates",
     "Sequential": "vecgrad.layers",
     "compile": "vecgrad.program",
@@ -45,7 +48,10 @@ __all__ = [
     "Adam",
     "CNNClassifier",
     "CNNRegressor",
+    "Input",
+    "Model",
     "Program",
+    "Residual",
     "Sequential",
     "__version__",
     "compile",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,29 +15,41 @@ from vecgrad.spec.tensor import Shape
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which results are asked for. ``prediction`` and ``probabilities`` run forward only."""
+    """Which results are asked for. ``prediction`` and ``probabilities`` run forward only.
 
+    training: the layers work as in a training step. statistics: the next values of what is not trained by gradients.
+    """
+
+    training: bool = False
     prediction: bool = False
     probabilities: bool = False
     loss: bool = False
     gradients: bool = False
     input_gradient: bool = False
+    statistics: bool = False
     trace: bool = False
 
 
 @dataclass
 class Results:
-    """The values that were asked for, as the emitter's values; parameters' gradients by name."""
+    """The values that were asked for, as the emitter's values; parameters' gradients and statistics' next values by name."""
 
     values: dict[str, Any] = field(default_factory=dict)
     gradients: dict[str, Any] = field(default_factory=dict)
+    statistics: dict[str, Any] = field(default_factory=dict)
 
 
 def run(
-    e: Emitter, model: Any, loss: Any, x: Any, t: Any, w: Any, p: Mapping[str, Any], wanted: Wanted
-) -> Results:
-    """What is wanted of ``model``, emitted through ``e``; t, w: target and image weights (None when only forward)."""
+    e: Emitter, model: Any, loss: Any, x: Any, t: Any, w: Any, p: Mapping[str, Any], wanted: Wanted,
+    trained: Collection[str] | None = None,
+) -> Results:  # fmt: skip
+    """What is wanted of ``model``, emitted through ``e``; t, w: target and image weights (None when only forward).
+
+    trained: the names of the parameters that have gradients (None: all); the others are statistics.
+    """
     results = Results()
+    trained = p if trained is None else trained
+    e.weight = w
     y, saved = model.forward(e, x, p)
     if wanted.prediction:
         results.values["prediction"] = y
@@ -57,11 +69,17 @@ def run(
         _stage(e, "backward")
         dx, gradients = model.backward(e, saved, dy, p)
         if wanted.gradients:
-            for name, parameter in p.items():
-                if name not in gradients:
+            for name, value in p.items():
+                if name in gradients:
+                    what = "gradient" if name in trained else "next value"
+                    _expect(gradients[name], value.shape, False, f"the {what} of parameter {name}")
+                elif name in trained:
                     raise ShapeError(f"parameter {name}: its layer's backward gives no gradient for it")
-                _expect(gradients[name], parameter.shape, False, f"the gradient of parameter {name}")
-            results.gradients = {name: gradients[name] for name in p}
+            results.gradients = {name: gradients[name] for name in p if name in trained}
+        if wanted.statistics:
+            results.statistics = {
+                name: gradients[name] for name in p if name in gradients and name not in trained
+            }
         if wanted.input_gradient:
             results.values["dx"] = dx
     return results
@@ -75,19 +93,21 @@ def record(
     shapes: Mapping[str, Shape],
     dtype: str,
     wanted: Wanted,
+    trained: Collection[str] | None = None,
 ) -> Graph:
     """The graph of what is wanted. Inputs: "x", "target", "weight" and "parameter.NAME"; outputs: "prediction",
-    "probabilities", "loss", "dx", "gradient.NAME", and for a trace "trace.SCOPE.x", "trace.SCOPE.dx"."""
-    e = RecordingEmitter(dtype)
+    "probabilities", "loss", "dx", "gradient.NAME", "statistic.NAME", and for a trace "trace.SCOPE.x", "trace.SCOPE.dx"."""
+    e = RecordingEmitter(dtype, wanted.training)
     x = e.input("x", input_shape, True)
     p = {name: e.input(f"parameter.{name}", shape, False) for name, shape in shapes.items()}
     t = w = None
     if wanted.loss or wanted.gradients or wanted.input_gradient:
         t = e.input("target", output_shape, True)
         w = e.input("weight", (), True)
-    results = run(e, model, loss, x, t, w, p, wanted)
+    results = run(e, model, loss, x, t, w, p, wanted, trained)
     e.graph.outputs |= results.values
     e.graph.outputs |= {f"gradient.{name}": value for name, value in results.gradients.items()}
+    e.graph.outputs |= {f"statistic.{name}": value for name, value in results.statistics.items()}
     if wanted.trace:
         e.graph.outputs |= {f"trace.{name}": value for name, value in e.marks.items()}
     return e.graph

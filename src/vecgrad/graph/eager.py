@@ -37,8 +37,10 @@ class EagerEmitter:
     ``marks`` collects what the layers mark, by "scope.name".
     """
 
-    def __init__(self, scalars: Mapping[str, float], dtype: Any) -> None:
+    def __init__(self, scalars: Mapping[str, float], dtype: Any, training: bool = False) -> None:
         self.scalars = scalars
+        self.training = training
+        self.weight: EagerValue | None = None
         self.dtype = np.dtype(dtype)
         self.marks: dict[str, Array] = {}
         self._scopes: list[str] = []
@@ -85,6 +87,16 @@ class EagerEmitter:
         if how != "sum":
             raise ShapeError("reduce over pixels exists for sums only; take the maximum over channels")
         return EagerValue(np.sum(array.reshape(-1, array.shape[-1]), axis=0), False)
+
+    def moments(self, x: EagerValue, weight: EagerValue) -> tuple[EagerValue, EagerValue]:
+        mean, variance = ops.moments(x.array, weight.array)
+        return EagerValue(mean, False), EagerValue(variance, False)
+
+    def concat(self, parts: tuple[EagerValue, ...]) -> EagerValue:
+        return EagerValue(np.concatenate([part.array for part in parts], axis=-1), True)
+
+    def part(self, x: EagerValue, first: int, end: int) -> EagerValue:
+        return EagerValue(x.array[..., first:end], True)
 
     def reshape(self, x: EagerValue, shape: Shape) -> EagerValue:
         return EagerValue(x.array.reshape((len(x.array), *shape) if x.batched else shape), x.batched)

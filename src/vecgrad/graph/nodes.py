@@ -9,7 +9,7 @@ from vecgrad.spec.geometry import Conv, Window
 from vecgrad.spec.scalar import Expr
 from vecgrad.spec.tensor import Shape, as_map
 
-Attribute = Conv | Window | tuple[Window, bool] | Expr | str | None
+Attribute = Conv | Window | tuple[Window, bool] | tuple[int, int] | Expr | str | None
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Type:
 class Node:
     """One primitive: ``op`` with an attribute (geometry, expression, …), inputs and typed results.
 
-    op: input, conv, conv_dx, conv_dw, max_pool, max_pool_dx, avg_pool, avg_pool_dx, map, reduce_sum,
-    reduce_max (over channels), reduce_pixels, reshape. scope: the layer's path. formula: its number in the paper.
+    op: input, conv, conv_dx, conv_dw, max_pool, max_pool_dx, avg_pool, avg_pool_dx, map, reduce_sum, reduce_max (over
+    channels), reduce_pixels, moments, concat, part, reshape. scope: the layer's path. formula: its number in the paper.
     """
 
     number: int

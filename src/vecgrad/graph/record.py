@@ -21,8 +21,10 @@ class RecordingEmitter:
     kernel covers it, and no copy in another order is ever made.
     """
 
-    def __init__(self, dtype: str) -> None:
+    def __init__(self, dtype: str, training: bool = False) -> None:
         self.graph = Graph()
+        self.training = training
+        self.weight: Ref | None = None
         self.dtype = dtype
         self.stage = "forward"
         self.marks: dict[str, Ref] = {}
@@ -102,6 +104,21 @@ class RecordingEmitter:
         kind = Type(x.shape[-1:] or (1,), False, self.dtype)
         return Ref(
             self._node("reduce_pixels", (x,), kind, formula="bias" if self.stage == "backward" else "")
+        )
+
+    def moments(self, x: Ref, weight: Ref) -> tuple[Ref, Ref]:
+        _expect(weight, (), True, "weight")
+        kind = Type(x.shape[-1:], False, self.dtype)
+        node = self._node("moments", (x, weight), kind, kind, formula="moments")
+        return Ref(node, 0), Ref(node, 1)
+
+    def concat(self, parts: tuple[Ref, ...]) -> Ref:
+        channels = sum(part.shape[-1] for part in parts)
+        return Ref(self._node("concat", tuple(parts), self._batch((*parts[0].shape[:-1], channels))))
+
+    def part(self, x: Ref, first: int, end: int) -> Ref:
+        return Ref(
+            self._node("part", (x,), self._batch((*x.shape[:-1], end - first)), attribute=(first, end))
         )
 
     def reshape(self, x: Ref, shape: Shape) -> Ref:

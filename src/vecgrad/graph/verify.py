@@ -10,7 +10,7 @@ from vecgrad.spec.tensor import size
 
 OPS = frozenset(
     ("input", "conv", "conv_dx", "conv_dw", "max_pool", "max_pool_dx", "avg_pool", "avg_pool_dx")
-) | frozenset(("map", "reduce_sum", "reduce_max", "reduce_pixels", "reshape"))
+) | frozenset(("map", "reduce_sum", "reduce_max", "reduce_pixels", "moments", "concat", "part", "reshape"))
 
 # Which inputs exist for each image, and whether the result does.
 BATCHED: dict[str, tuple[tuple[bool, ...], bool]] = {
@@ -21,6 +21,8 @@ BATCHED: dict[str, tuple[tuple[bool, ...], bool]] = {
     "max_pool_dx": ((True, True), True),
     "avg_pool": ((True,), True),
     "avg_pool_dx": ((True,), True),
+    "moments": ((True, True), False),
+    "part": ((True,), True),
 }
 
 
@@ -74,6 +76,17 @@ def _check_shapes(node: Node) -> None:
             _shapes(node, inputs[:1], (*inputs[0][:-1], 1))
         case "reduce_pixels", None:
             _shapes(node, inputs[:1], inputs[0][-1:] or (1,))
+        case "moments", None:
+            _shapes(node, (inputs[0], ()), inputs[0][-1:])
+        case "concat", None:
+            _check(all(ref.batched for ref in node.inputs), node, "joins what exists once")
+            _check(
+                {shape[:-1] for shape in inputs} == {result[:-1]}, node, f"{inputs} do not lie side by side"
+            )
+            _check(sum(shape[-1] for shape in inputs) == result[-1], node, f"{inputs} do not make {result}")
+        case "part", (int() as first, int() as end):
+            _check(0 <= first < end <= inputs[0][-1], node, f"channels {first} to {end} of {inputs[0]}")
+            _shapes(node, inputs, (*inputs[0][:-1], end - first))
         case "reshape", None:
             _check(size(inputs[0]) == size(result), node, f"{inputs[0]} and {result} differ in size")
             _check(node.inputs[0].batched == node.types[0].batched, node, "loses the images")

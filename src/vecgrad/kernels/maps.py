@@ -10,8 +10,8 @@ from vecgrad.kernels.access import Block, Carried, Cursor
 from vecgrad.kernels.builder import Builder, Value
 from vecgrad.kernels.expression import Formula, cost
 from vecgrad.kernels.offer import Offer, Refusal, predicted
-from vecgrad.spec.kernel import CopySpec, MapSpec
-from vecgrad.spec.machine import Machine
+from vecgrad.spec.kernel import CopyChannelsSpec, CopySpec, MapSpec
+from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.tensor import Layout
 
 # Vectors of a pixel that are written out; beyond, a loop. Four streams of loads keep a core's ports busy.
@@ -184,6 +184,39 @@ def generate_copy(spec: CopySpec, machine: Machine) -> str:
     with b.loop(0, b.images) as loop:
         images = [(b.at(pointer, b.mul(loop.i, layout.nbytes)), layout) for pointer, layout in places]
         access.unrolled(b, _size(source) // run, 1, copy)
+    return b.function(spec.name)
+
+
+def offer_channels(spec: CopyChannelsSpec, machine: Machine) -> Offer | Refusal:
+    """Vectors of channels; the last one masked, for what lies behind belongs to others."""
+    name = "copy.channels"
+    source, target = spec.input, spec.output
+    if (source.dtype, source.height, source.width) != (target.dtype, target.height, target.width):
+        return Refusal(name, f"{source} and {target} differ in type or pixels")
+    nbytes = source.height * source.width * spec.channels * ITEM_BYTES[source.dtype]
+    return Offer(name, 0, nbytes, nbytes, predicted(machine, 0, 2 * nbytes), "pixel by pixel")
+
+
+def generate_channels(spec: CopyChannelsSpec, machine: Machine) -> str:
+    source, target = spec.input, spec.output
+    pixels = source.height * source.width
+    b = Builder(machine, source.dtype)
+    cursors = [access.cursor(b, n, layout, pixels, ahead=False) for n, layout in enumerate((source, target))]
+
+    def pixel(there: list[Cursor], carried: Carried) -> Carried:
+        read, write = (
+            b.entry(c.pointer, first) for c, first in zip(there, (spec.first_in, spec.first_out), strict=True)
+        )
+
+        def block(blocks: list[Block]) -> None:
+            for channel, lanes in blocks:
+                value = access.raw_lanes(b, b.entry(read, channel), source.dtype, lanes)
+                access.store_lanes(b, value, b.entry(write, channel), source.dtype, lanes)
+
+        access.each_group(b, spec.channels, True, _VECTORS, block)
+        return carried
+
+    access.each_pixel(b, cursors, pixels, max(1, 4 // -(-spec.channels // b.lanes)), pixel)
     return b.function(spec.name)
 
 

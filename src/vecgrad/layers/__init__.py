@@ -1,24 +1,38 @@
 """Layers: each states its forward pass and its closed-form backward pass once, against an emitter."""
 
 from vecgrad.layers.activations import ReLU, Sigmoid, Softmax, Tanh
-from vecgrad.layers.base import Layer, Parameter
+from vecgrad.layers.base import Join, Layer, Parameter, Symbol
+from vecgrad.layers.composite import Composite
 from vecgrad.layers.conv import Conv2D, Dense
+from vecgrad.layers.joins import Add, Concat
+from vecgrad.layers.model import Input, Model
+from vecgrad.layers.norm import BatchNorm
 from vecgrad.layers.pool import AvgPool2D, MaxPool2D
 from vecgrad.layers.reshape import Flatten, Rescale
+from vecgrad.layers.residual import Residual
 from vecgrad.layers.sequential import Sequential
 
 __all__ = [
+    "Add",
     "AvgPool2D",
+    "BatchNorm",
+    "Composite",
+    "Concat",
     "Conv2D",
     "Dense",
     "Flatten",
+    "Input",
+    "Join",
     "Layer",
     "MaxPool2D",
+    "Model",
     "Parameter",
     "ReLU",
     "Rescale",
+    "Residual",
     "Sequential",
     "Sigmoid",
     "Softmax",
+    "Symbol",
     "Tanh",
 ]

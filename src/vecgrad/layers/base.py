@@ -20,12 +20,15 @@ class Parameter:
     """A parameter's shape and the law of its first value.
 
     he_*: variance 2 / fan_in (He et al. 2015); glorot_*: 2 / (fan_in + fan_out) (Glorot and Bengio 2010).
+    trained: it has a gradient, which the optimizer follows. Else it is a *statistic*, which the layer's backward pass
+    gives its next value.
     """
 
     shape: Shape
     initial: Initial
     fan_in: int = 1
     fan_out: int = 1
+    trained: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,19 @@ class Layer:
 
     name: str | None = field(default=None, kw_only=True)
 
+    def __call__(self, *values: Symbol) -> Symbol:
+        """This layer's output on symbolic values: how models other than chains are written down (see ``Model``)."""
+        return applied(self, values)
+
     def infer(self, shape: Shape) -> Shape:
         """The output's shape per image. Raises ShapeError when the input's shape cannot work."""
         return shape
+
+    def infer_all(self, shapes: tuple[Shape, ...]) -> Shape:
+        """``infer`` for as many inputs as the layer takes: one, unless it is a ``Join``."""
+        if len(shapes) != 1:
+            raise ShapeError(f"takes one value, got {len(shapes)}; join them first, with Add() or Concat()")
+        return self.infer(shapes[0])
 
     def parameters(self, shape: Shape) -> dict[str, Parameter]:
         """The parameters for an input of ``shape``, in their public order."""
@@ -50,8 +63,12 @@ class Layer:
         raise NotImplementedError
 
     def backward(self, e: Emitter, saved: Any, dy: Any, p: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """(∂z/∂x, {parameter: ∂z/∂parameter}) from ∂z/∂y."""
+        """(∂z/∂x, {parameter: ∂z/∂parameter}) from ∂z/∂y; for a statistic, its next value in place of a gradient."""
         raise NotImplementedError
+
+    def least_images(self, shape: Shape) -> int:
+        """The images that a training step needs at least."""
+        return 1
 
     def window(self, shape: Shape) -> Window | None:
         """The window through which an output pixel sees the input, for receptive fields; None: pixel by pixel."""
@@ -76,6 +93,51 @@ class Layer:
             elif value != f.default:
                 shown.append(f"{f.name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True)
+class Join(Layer):
+    """Base of layers with several inputs: ``forward`` takes a tuple of values, ``backward`` gives as many gradients."""
+
+    def infer(self, shape: Shape) -> Shape:
+        return self.infer_all((shape,))
+
+    def infer_all(self, shapes: tuple[Shape, ...]) -> Shape:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Symbol:
+    """A value of a model that is being written down: what ``Input()`` gives and a layer called on symbols makes.
+
+    shape: per image, if that of the input was given. layer, sources: what it was made by (None: it is an input), and of what.
+    """
+
+    shape: Shape | None
+    layer: Layer | None = None
+    sources: tuple[Symbol, ...] = ()
+
+
+def applied(layer: Layer, values: tuple[Symbol, ...]) -> Symbol:
+    """What ``layer`` makes of ``values``. Raises ShapeError naming the layer where shapes are known and do not work."""
+    for value in values:
+        if not isinstance(value, Symbol):
+            raise ArgumentError(
+                f"{layer} was called on {type(value).__name__}, expected what Input() or another layer gave; "
+                f"to compute, compile the model"
+            )
+    if not values:
+        raise ArgumentError(f"{layer} was called on nothing; pass what Input() or another layer gave")
+    shapes = tuple(value.shape for value in values)
+    known_shapes = tuple(shape for shape in shapes if shape is not None)
+    shape = None
+    if len(known_shapes) == len(shapes):
+        try:
+            shape = layer.infer_all(known_shapes)
+        except ShapeError as error:
+            inputs = " and ".join(map(str, known_shapes))
+            raise ShapeError(f"{layer} on {inputs}: {error}") from None
+    return Symbol(shape, layer, values)
 
 
 def image_shape(layer: Layer, shape: Shape) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vecgrad.layers.base import Layer
+from vecgrad.layers.composite import Composite
 from vecgrad.layers.reshape import Flatten
 from vecgrad.layers.sequential import Sequential
 from vecgrad.spec.errors import ArgumentError
@@ -103,17 +104,19 @@ def summary(model: Layer | Iterable[Layer], input_shape: Iterable[int], *, dtype
     model = model if isinstance(model, Layer) else Sequential(model)
     shape = tuple(input_shape)
     model.infer(shape)
-    sight, rows = _Sight((1, 1), (1, 1), (1, 1)), []
-    for path, layer, before, after in _leaves(model, shape):
-        sight = sight.through(layer, before, after)
+    rows: list[Row] = []
+    for path, layer, before, after, sight in _leaves(model, (shape,), (_Sight((1, 1), (1, 1), (1, 1)),)):
         seen = tuple(min(field, side) for field, side in zip(sight.field, (*shape, 1, 1), strict=False))
         rows.append(
             Row(
                 path,
                 str(layer),
                 after,
-                sum(size(parameter.shape) for parameter in layer.parameters(before).values()),
-                layer.flops(before),
+                # A layer that is used again has been counted.
+                0
+                if any(path == row.path for row in rows)
+                else sum(size(parameter.shape) for parameter in layer.parameters(before[0]).values()),
+                layer.flops(before[0]),
                 (seen[0], seen[1]),
                 0 if isinstance(layer, Flatten) else size(after) * ITEM_BYTES[dtype],
             )
@@ -142,13 +145,31 @@ class _Sight:
         return _Sight(field, jump, (1, 1))
 
 
-def _leaves(model: Layer, shape: Shape, path: str = "") -> Iterator[tuple[str, Layer, Shape, Shape]]:
-    """(path, layer, shape in, shape out) of the layers of chains within chains."""
-    if not isinstance(model, Sequential):
-        yield path or model.name or "0", model, shape, model.infer(shape)
+_Leaf = tuple[str, Layer, tuple[Shape, ...], Shape, "_Sight"]
+
+
+def _leaves(
+    model: Layer, shapes: tuple[Shape, ...], sights: tuple[_Sight, ...], path: str = ""
+) -> Iterator[_Leaf]:
+    """(path, layer, shapes in, shape out, what an entry of the output sees) of the layers inside all composites."""
+    if not isinstance(model, Composite):
+        after = model.infer_all(shapes)
+        widest = _Sight(
+            *(_widest(getattr(sight, name) for sight in sights) for name in ("field", "jump", "spread"))
+        )
+        yield path or model.name or "0", model, shapes, after, widest.through(model, shapes[0], after)
         return
-    for key, layer, before, _ in model.steps(shape):
-        yield from _leaves(layer, before, f"{path}.{key}" if path else key)
+    seen = [sights[0]]
+    for step in model.steps(shapes[0]):
+        inner = f"{path}.{step.key}" if path else step.key
+        leaves = list(_leaves(step.layer, step.before, tuple(seen[source] for source in step.sources), inner))
+        yield from leaves
+        seen.append(leaves[-1][-1] if leaves else seen[step.sources[0]])
+
+
+def _widest(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    rows, cols = zip(*pairs, strict=True)
+    return max(rows), max(cols)
 
 
 def _by(sides: tuple[int, ...]) -> str:

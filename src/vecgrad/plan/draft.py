@@ -100,8 +100,17 @@ class Draft:
         self._add(last, call)
 
     def over_tasks(self, calls: list[DraftCall], tasks: int, part: str = "main") -> None:
-        phase = DraftPhase(part, tasks, 0)
-        self.phases.append(phase)
+        """A phase of tasks; what is a single task goes on where the last phase was one, and saves a barrier."""
+        last = self.phases[-1] if self.phases else None
+        if (
+            tasks == 1
+            and last is not None
+            and (last.chunks, last.images_per_chunk, last.part) == (1, 0, part)
+        ):
+            phase = last
+        else:
+            phase = DraftPhase(part, tasks, 0)
+            self.phases.append(phase)
         for call in calls:
             self._add(phase, call)
 

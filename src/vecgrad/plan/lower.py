@@ -9,6 +9,7 @@ from typing import TypeVar
 from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.kernels import algorithm
 from vecgrad.kernels.algorithm import Algorithm
+from vecgrad.plan import channels
 from vecgrad.plan.accumulate import BESIDE, SEGMENT, Accumulator, image_groups
 from vecgrad.plan.dense import flat_layout, flattened, many_weights, same_memory
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, Stored
@@ -93,7 +94,7 @@ class Lowering:
         pitch = self.machine.pitch(c, self.dtype) if ref.batched else c
         return Layout(h, w, c, pitch, ref.type.dtype, ref.batched)
 
-    def _new(self, ref: Ref) -> Stored:
+    def new(self, ref: Ref) -> Stored:
         """Memory for a result."""
         layout = self._layout(ref)
         if not ref.batched and ref in self._destination:
@@ -193,6 +194,8 @@ class Lowering:
                 self._reduce_pixels(step)
             case "reshape", _:
                 self._reshape(step)
+            case (("concat" | "part" | "moments"), _):
+                channels.lower(self, step)
             case _:
                 raise CompileError(f"no kernel is known for {step.op}")
 
@@ -207,6 +210,10 @@ class Lowering:
     ) -> None:
         units = self.draft.batch_size if batched else 1
         call = DraftCall(spec, arguments, step, step.op, units, always, refused=refused)
+        self.add(call, batched)
+
+    def add(self, call: DraftCall, batched: bool = True) -> None:
+        """A call for chunks of images; not ``batched``: one task."""
         if batched:
             self.draft.over_images(call)
         else:
@@ -250,7 +257,7 @@ class Lowering:
             self._conv(first, conv)
             self._pool(pool, pool.attribute, None, (found.not_pooled,))
             return
-        results = [self._new(ref) for ref in step.results]
+        results = [self.new(ref) for ref in step.results]
         packed = weights.buffer
         if found.pack is not None:
             packed = self._pack(weights, replace(found.pack, tasks=PACK_TASKS))
@@ -338,7 +345,7 @@ class Lowering:
         inputs = [self.value(ref) for ref in step.inputs]
         epilogue, extra = self._epilogue(step)
         used = self._used(epilogue)
-        results = [self._new(ref) for ref in step.results]
+        results = [self.new(ref) for ref in step.results]
         layouts = [s.layout for s in inputs], [s.layout for s in results]
         spec = pool_spec(step.op, w, *layouts, bool(counted), epilogue, used)
         before = tuple(Argument(s.buffer) for s in inputs)
@@ -346,7 +353,7 @@ class Lowering:
 
     def _map(self, step: Step) -> None:
         stored, layouts = self._operands(step)
-        result = self._new(step.results[0])
+        result = self.new(step.results[0])
         layout = replace(result.layout, batched=True)
         spec = specs.MapSpec((step.expr,), layouts, (layout,), self._used(Epilogue(step.expr)))
         arguments = (*(Argument(s.buffer) for s in stored), Argument(result.buffer))
@@ -354,7 +361,7 @@ class Lowering:
 
     def _reduce_channels(self, step: Step) -> None:
         stored, layouts = self._operands(step)
-        result = self._new(step.results[0])
+        result = self.new(step.results[0])
         spec = specs.ReduceChannelsSpec(
             "sum" if step.op == "reduce_sum" else "max", step.expr, layouts,
             replace(result.layout, batched=True), self._used(Epilogue(step.expr)),
@@ -370,7 +377,7 @@ class Lowering:
         )
         before = tuple(Argument(s.buffer) for s in stored)
         if not any(ref.batched for ref in step.extra):
-            result = self._new(step.results[0])
+            result = self.new(step.results[0])
             self._call(step, spec, (*before, Argument(result.buffer)), batched=False)
             return
         _, slab = self._sum(step.results[0], channels, self.draft.chunks)
@@ -390,7 +397,7 @@ class Lowering:
             layout = replace(source.layout, height=h, width=w, channels=c, pitch=c)
             self._values[ref] = Stored(source.buffer, layout)
             return
-        result = self._new(ref)
+        result = self.new(ref)
         spec = specs.CopySpec(source.layout, result.layout)
         self._call(step, spec, (Argument(source.buffer), Argument(result.buffer)))
 

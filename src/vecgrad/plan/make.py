@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.graph.verify import verify
@@ -18,7 +18,7 @@ from vecgrad.plan.plan import Plan, PlannedCall, PlannedPhase, Result
 from vecgrad.plan.simplify import simplify
 from vecgrad.spec.errors import CompileError
 from vecgrad.spec.geometry import Window
-from vecgrad.spec.kernel import FlatMapSpec
+from vecgrad.spec.kernel import FlatMapSpec, MapSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Expr, Operand, substitute
 
@@ -50,6 +50,7 @@ def make(
     for step in fuse(graph):
         lowering.lower(step)
     stored = _keep_results(graph, lowering, offsets)
+    _keep_statistics(graph, lowering, offsets)
     if update is None:
         lowering.finish_sums()
     else:
@@ -73,10 +74,25 @@ def _keep_results(graph: Graph, lowering: Lowering, offsets: Mapping[str, int]) 
         if name.startswith("gradient."):
             offset = offsets[name.removeprefix("gradient.")]
             found[name] = lowering.settle_gradient(renamed(ref), offset)
-        else:
+        elif not name.startswith("statistic."):
             found[name] = lowering.stored(ref)
+        else:
+            continue
         found[name].buffer.kept = True
     return found
+
+
+def _keep_statistics(graph: Graph, lowering: Lowering, offsets: Mapping[str, int]) -> None:
+    """The statistics' next values take the place of the last ones, when nothing reads these any more."""
+    for name, ref in graph.outputs.items():
+        if name.startswith("statistic."):
+            source = lowering.value(renamed(ref))
+            layout = replace(source.layout, batched=True)
+            offset = offsets[name.removeprefix("statistic.")] * lowering.item
+            target = lowering.draft.buffer(source.layout, "parameters", offset)
+            spec = MapSpec((Operand(0),), (layout,), (layout,))
+            arguments = (Argument(source.buffer), Argument(target))
+            lowering.draft.over_tasks([DraftCall(spec, arguments, None, "copy", 1)], 1)
 
 
 def _results(graph: Graph, stored: Mapping[str, Stored], draft: Draft) -> dict[str, Result]:
@@ -84,6 +100,7 @@ def _results(graph: Graph, stored: Mapping[str, Stored], draft: Draft) -> dict[s
     return {
         name: Result(draft.place(Argument(stored[name].buffer), whole), stored[name].layout, ref.shape)
         for name, ref in graph.outputs.items()
+        if name in stored
     }
 
 

@@ -1,4 +1,7 @@
-"""Parameters in one flat canonical array: the same offsets serve gradients, optimizer state and checkpoints."""
+"""Parameters in one flat canonical array: the same offsets serve gradients, optimizer state and checkpoints.
+
+What is trained comes first and statistics behind it, so that gradients and state end where statistics begin.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,14 @@ class Slot:
 
 @dataclass(frozen=True)
 class FlatLayout:
-    """Offsets of all parameters by name, in layer order; ``entries`` in all, gaps (always zero) included."""
+    """Offsets of all parameters by name, in layer order.
+
+    entries: those of what is trained, gaps (always zero) included. total: with the statistics behind them.
+    """
 
     slots: Mapping[str, Slot]
     entries: int
+    total: int
 
     @staticmethod
     def of(parameters: Mapping[str, Parameter]) -> FlatLayout:
@@ -44,23 +51,37 @@ class FlatLayout:
         >>> FlatLayout.of({"0.bias": Parameter((3,), "zeros"), "1.bias": Parameter((4,), "zeros")}).slots["1.bias"].offset
         16
         """
-        slots, offset = {}, 0
-        for name, parameter in parameters.items():
-            slots[name] = Slot(offset, parameter.shape)
-            offset += -(-size(parameter.shape) // ALIGN) * ALIGN
-        return FlatLayout(slots, max(offset, ALIGN))
+        offset, entries, offsets = 0, 0, {}
+        for trained in (True, False):
+            for name, parameter in parameters.items():
+                if parameter.trained is trained:
+                    offsets[name] = offset
+                    offset += -(-size(parameter.shape) // ALIGN) * ALIGN
+            entries, offset = (max(offset, ALIGN),) * 2 if trained else (entries, offset)
+        slots = {name: Slot(offsets[name], parameter.shape) for name, parameter in parameters.items()}
+        return FlatLayout(slots, entries, offset)
+
+    @property
+    def trained(self) -> dict[str, Slot]:
+        """The slots of what is trained, in layer order."""
+        return {name: slot for name, slot in self.slots.items() if slot.offset < self.entries}
 
     def views(self, flat: Array) -> dict[str, Array]:
-        """Each parameter as a view of the flat array, in its public shape."""
+        """Each parameter as a view of the flat array, in its public shape; without statistics where it ends before them."""
+        slots = self.slots if len(flat) == self.total else self.trained
         return {
             name: flat[slot.offset : slot.offset + slot.length].reshape(slot.shape)
-            for name, slot in self.slots.items()
+            for name, slot in slots.items()
         }
 
-    def checked(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
-        """The arrays as NumPy arrays; ShapeError for a missing, an extra or a wrongly shaped one, ValueError for others."""
-        missing = [name for name in self.slots if name not in arrays]
-        extra = [name for name in arrays if name not in self.slots]
+    def checked(self, arrays: Mapping[str, Any], trained: bool = False) -> dict[str, Array]:
+        """The arrays as NumPy arrays; ShapeError for a missing, an extra or a wrongly shaped one, ValueError for others.
+
+        trained: arrays for what is trained alone, like an optimizer's state.
+        """
+        slots = self.trained if trained else self.slots
+        missing = [name for name in slots if name not in arrays]
+        extra = [name for name in arrays if name not in slots]
         if missing or extra:
             parts = []
             if missing:
@@ -69,7 +90,7 @@ class FlatLayout:
                 parts.append(f"not of this model: {', '.join(map(str, extra))}")
             raise ShapeError(f"parameters do not fit the model ({'; '.join(parts)})")
         found = {}
-        for name, slot in self.slots.items():
+        for name, slot in slots.items():
             array = np.asarray(arrays[name])
             if array.shape != slot.shape:
                 raise ShapeError(f"parameter {name} has shape {array.shape}, the model needs {slot.shape}")

@@ -36,7 +36,7 @@ from vecgrad.updates import Update as Rule
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-TRAINING = Wanted(loss=True, gradients=True)
+TRAINING = Wanted(training=True, loss=True, gradients=True, statistics=True)
 
 
 class NativeBackend:
@@ -57,10 +57,10 @@ class NativeBackend:
         self._dtype, self._batch_size = dtype, batch_size
         names = update.state() if update else ()
         item = ITEM_BYTES[dtype]
-        self._memory = aligned((1 + len(names)) * layout.entries * item)
-        self.weights: Array = self._memory.array(dtype, (layout.entries,), 0)
+        self._memory = aligned((layout.total + len(names) * layout.entries) * item)
+        self.weights: Array = self._memory.array(dtype, (layout.total,), 0)
         self.state: dict[str, Array] = {
-            name: self._memory.array(dtype, (layout.entries,), (1 + i) * layout.entries * item)
+            name: self._memory.array(dtype, (layout.entries,), (layout.total + i * layout.entries) * item)
             for i, name in enumerate(names)
         }
         self._version = 0
@@ -80,13 +80,15 @@ class NativeBackend:
         key = (wanted, training)
         if key not in self._compiled:
             self._compiled[key] = Compiled(
-                self._make(wanted, training), self._memory.address, self._layout.entries
+                self._make(wanted, training), self._memory.address, self._layout.total
             )
         return self._compiled[key]
 
     def _make(self, wanted: Wanted, training: bool) -> Plan:
         shapes = {name: slot.shape for name, slot in self._layout.slots.items()}
-        graph = record(self._model, self._loss, *self.shapes, shapes, self._dtype, wanted)
+        graph = record(
+            self._model, self._loss, *self.shapes, shapes, self._dtype, wanted, self._layout.trained
+        )
         offsets = {name: slot.offset for name, slot in self._layout.slots.items()}
         update = None
         if training and self._update is not None:
@@ -143,7 +145,7 @@ class NativeBackend:
 class Compiled:
     """A plan with its code and memory. ``packed``: the version of the weights that the packs were made from."""
 
-    def __init__(self, plan: Plan, flat_address: int, entries: int) -> None:
+    def __init__(self, plan: Plan, flat_address: int, parameters: int) -> None:
         self.plan = plan
         self.packed = -1
         item = ITEM_BYTES[plan.dtype]
@@ -164,7 +166,7 @@ class Compiled:
         if plan.segments:
             self._memory["table"].array("int64", (len(plan.segments), 6), 0)[...] = plan.segments
         self._fixed = {name: memory.address for name, memory in self._memory.items()}
-        self._fixed |= {"parameters": flat_address, "state": flat_address + entries * item}
+        self._fixed |= {"parameters": flat_address, "state": flat_address + parameters * item}
         self._phases = tuple(_phase(phase) for phase in plan.phases)
         self._ranges = {part: plan.range(part) for part in ("main", "update", "pack")}
         self._ranges["all"] = (0, len(plan.phases))

@@ -143,7 +143,7 @@ class Program:
             raise ShapeError(
                 f"optimizer state {sorted(state)} does not fit the optimizer, which keeps {sorted(self._backend.state)}"
             )
-        checked = {name: self.layout.checked(arrays) for name, arrays in state.items()}
+        checked = {name: self.layout.checked(arrays, trained=True) for name, arrays in state.items()}
         with self._lock:
             for name, arrays in checked.items():
                 for key, view in self.layout.views(self._backend.state[name]).items():
@@ -178,16 +178,24 @@ class Program:
             )
         return self._predict(x, _PROBABILITIES, "probabilities")
 
-    def gradients(self, x: Any, y: Any, sample_weight: Any = None, inputs: bool = False) -> dict[str, Array]:
-        """∂z/∂w for every parameter by name, in its public shape; with ``inputs`` also "x": ∂z/∂x. Nothing changes."""
-        wanted = Wanted(gradients=True, input_gradient=inputs)
+    def gradients(
+        self, x: Any, y: Any, sample_weight: Any = None, inputs: bool = False, training: bool = True
+    ) -> dict[str, Array]:
+        """∂z/∂w for every parameter that has a gradient, by name, in its public shape; with ``inputs`` also "x": ∂z/∂x.
+
+        training: of the loss that ``step`` minimizes (batch normalization over this batch), else of ``evaluate``'s. Nothing
+        changes.
+        """
+        wanted = Wanted(training=training, gradients=True, input_gradient=inputs)
         found = self._labelled_run(x, y, sample_weight, wanted)
-        gradients = {name: found[f"gradient.{name}"] for name in self.layout.slots}
+        gradients = {name: found[f"gradient.{name}"] for name in self.layout.trained}
         return gradients | {"x": found["dx"]} if inputs else gradients
 
     def trace(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, LayerTrace]:
         """Every x^k and ∂z/∂x^k by layer name; "output" is the network's output. Nothing changes."""
-        wanted = Wanted(prediction=True, loss=True, gradients=True, input_gradient=True, trace=True)
+        wanted = Wanted(
+            training=True, prediction=True, loss=True, gradients=True, input_gradient=True, trace=True
+        )
         found = self._labelled_run(x, y, sample_weight, wanted)
         names = [name.removeprefix("trace.").removesuffix(".x") for name in found if name.endswith(".x")]
         if "output" in names:

@@ -32,7 +32,7 @@ class ReferenceBackend:
         self.algorithm: Algorithm = algorithm
         self._model, self._loss, self._update, self._layout = model, loss, update, layout
         self._dtype = np.dtype(dtype)
-        self.weights: Array = np.zeros(layout.entries, dtype)
+        self.weights: Array = np.zeros(layout.total, dtype)
         self.state: dict[str, Array] = {
             name: np.zeros(layout.entries, dtype) for name in (update.state() if update else ())
         }
@@ -44,12 +44,15 @@ class ReferenceBackend:
         self, wanted: Wanted, x: Array, t: Array | None, w: Array | None, scalars: Mapping[str, float]
     ) -> dict[str, Array]:
         """What is wanted, by the names that ``graph.build.record`` documents."""
-        e = EagerEmitter(scalars, self._dtype)
+        e = EagerEmitter(scalars, self._dtype, wanted.training)
         p = {name: EagerValue(view, False) for name, view in self._layout.views(self.weights).items()}
         target, weight = (EagerValue(a, True) if a is not None else None for a in (t, w))
-        results = run(e, self._model, self._loss, EagerValue(x, True), target, weight, p, wanted)
+        results = run(
+            e, self._model, self._loss, EagerValue(x, True), target, weight, p, wanted, self._layout.trained
+        )
         found = {name: value.array for name, value in results.values.items()}
         found |= {f"gradient.{name}": value.array for name, value in results.gradients.items()}
+        found |= {f"statistic.{name}": value.array for name, value in results.statistics.items()}
         if wanted.trace:
             found |= {f"trace.{name}": array for name, array in e.marks.items()}
         # A result may be a view of an input or of the weights, which will change.
@@ -61,14 +64,19 @@ class ReferenceBackend:
     def step(self, x: Array, t: Array, w: Array, scalars: Mapping[str, float]) -> float:
         """One training step; the loss before it."""
         assert self._update is not None
-        found = self.run(Wanted(loss=True, gradients=True), x, t, w, scalars)
-        gradient = np.zeros_like(self.weights)
+        wanted = Wanted(training=True, loss=True, gradients=True, statistics=True)
+        found = self.run(wanted, x, t, w, scalars)
+        trained = self.weights[: self._layout.entries]
+        gradient = np.zeros_like(trained)
         for name, view in self._layout.views(gradient).items():
             view[...] = found[f"gradient.{name}"]
         e = EagerEmitter(scalars, self._dtype)
         state = {name: EagerValue(array, False) for name, array in self.state.items()}
-        new, kept = self._update.apply(e, EagerValue(self.weights, False), EagerValue(gradient, False), state)
-        self.weights[...] = new.array
+        new, kept = self._update.apply(e, EagerValue(trained, False), EagerValue(gradient, False), state)
+        trained[...] = new.array
+        for name, view in self._layout.views(self.weights).items():
+            if f"statistic.{name}" in found:
+                view[...] = found[f"statistic.{name}"]
         for name, value in kept.items():
             self.state[name][...] = value.array
         return float(found["loss"][0])

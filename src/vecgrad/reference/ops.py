@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from vecgrad.reference._conv import conv, conv_dw, conv_dx
 from vecgrad.reference._pool import avg_pool, avg_pool_dx, max_pool, max_pool_dx
+from vecgrad.reference.normalization import moments
 
-__all__ = ["avg_pool", "avg_pool_dx", "conv", "conv_dw", "conv_dx", "max_pool", "max_pool_dx"]
+__all__ = ["avg_pool", "avg_pool_dx", "conv", "conv_dw", "conv_dx", "max_pool", "max_pool_dx", "moments"]

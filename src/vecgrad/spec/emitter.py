@@ -29,7 +29,14 @@ class Value(Protocol):
 
 
 class Emitter(Protocol):
-    """The primitives. ``g`` is always the geometry of the forward operation."""
+    """The primitives. ``g`` is always the geometry of the forward operation.
+
+    training: whether this pass is part of a training step; a prediction otherwise. weight: the images' weights in the
+    loss, a batched number; None where there is no loss.
+    """
+
+    training: bool
+    weight: Any
 
     def conv(self, x: Any, w: Any, g: Conv) -> Any:
         """(2.9): x (H, W, C), w (R, S, C / groups, K) → y (P, Q, K)."""
@@ -57,6 +64,18 @@ class Emitter(Protocol):
 
     def reduce(self, how: Literal["sum", "max"], x: Any, over: Literal["channels", "pixels"]) -> Any:
         """Over the channels: (H, W, C) → (H, W, 1). Over all images and pixels (sum only): (H, W, C) → (C,), not batched."""
+
+    def moments(self, x: Any, weight: Any) -> tuple[Any, Any]:
+        """(C,) and (C,), not batched: mean and variance of each channel over all images and pixels, images weighted.
+
+        mean = Σ w x / N, variance = Σ w (x − mean)² / N with N = Σ w · H · W; zeros where N = 0.
+        """
+
+    def concat(self, parts: tuple[Any, ...]) -> Any:
+        """The channels of several batched values side by side: (H, W, C₁ + C₂ + …)."""
+
+    def part(self, x: Any, first: int, end: int) -> Any:
+        """The channels first … end − 1 of a batched value."""
 
     def reshape(self, x: Any, shape: Shape) -> Any:
         """The same entries in C order under another shape (per image if batched)."""

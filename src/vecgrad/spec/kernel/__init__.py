@@ -7,9 +7,12 @@ cache key and its test's id. Operands are listed in the order in which the funct
 from vecgrad.spec.kernel._base import Epilogue, KernelSpec, Pooling, Unpooling, WeightsSpec
 from vecgrad.spec.kernel._conv import ConvDwSpec, ConvDxSpec, ConvSpec, DwTile, PackSpec, Tile
 from vecgrad.spec.kernel._elementwise import (
+    CopyChannelsSpec,
     CopySpec,
     FlatMapSpec,
     MapSpec,
+    MergeMomentsSpec,
+    MomentsSpec,
     PeakSpec,
     ReduceChannelsSpec,
     ReducePixelsSpec,
@@ -31,6 +34,7 @@ __all__ = [
     "ConvDwSpec",
     "ConvDxSpec",
     "ConvSpec",
+    "CopyChannelsSpec",
     "CopySpec",
     "DwTile",
     "Epilogue",
@@ -39,6 +43,8 @@ __all__ = [
     "MapSpec",
     "MaxPoolDxSpec",
     "MaxPoolSpec",
+    "MergeMomentsSpec",
+    "MomentsSpec",
     "PackSpec",
     "PeakSpec",
     "Pooling",

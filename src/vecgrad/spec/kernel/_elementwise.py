@@ -82,6 +82,44 @@ class ReducePixelsSpec(KernelSpec):
 
 
 @dataclass(frozen=True)
+class MomentsSpec(KernelSpec):
+    """What a chunk of images knows of each channel's mean and variance, over its images, weighted, and their pixels.
+
+    Operands: x, weight (one number per image), partial (compact, the chunk's own; written even for an empty chunk): the means,
+    the sums of w (x − mean)², and N = Σ w · H · W, which makes 2 C + 1 entries.
+    """
+
+    input: Layout
+
+
+@dataclass(frozen=True)
+class MergeMomentsSpec(KernelSpec):
+    """mean (C) and variance (C) of all images from ``partials`` of MomentsSpec, ``stride`` entries apart.
+
+    Operands: partials, mean, variance. One task. Pairs are merged as in SlabSumSpec's tree; with N = 0 both are 0.
+    """
+
+    channels: int
+    partials: int
+    stride: int
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class CopyChannelsSpec(KernelSpec):
+    """``channels`` channels of each pixel, from ``first_in`` on, to those from ``first_out`` on. Operands: input, output.
+
+    The output's other channels stay as they are.
+    """
+
+    input: Layout
+    output: Layout
+    first_in: int
+    first_out: int
+    channels: int
+
+
+@dataclass(frozen=True)
 class CopySpec(KernelSpec):
     """The same entries in C order (h, w, c) with another pitch or cut into other pixels. Operands: input, output."""
 
