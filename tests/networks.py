@@ -13,14 +13,20 @@ from typing import Any
 import numpy as np
 
 from vecgrad.layers import (
+    Add,
     AvgPool2D,
+    BatchNorm,
+    Concat,
     Conv2D,
     Dense,
     Flatten,
+    Input,
     Layer,
     MaxPool2D,
+    Model,
     ReLU,
     Rescale,
+    Residual,
     Sequential,
     Sigmoid,
     Softmax,
@@ -34,7 +40,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Network:
     """A model on images of a shape, for batches of at most ``batch``. exact: integers stay integers all the way."""
 
-    model: Sequential
+    model: Layer
     shape: tuple[int, ...]
     batch: int = 4
     loss: str = "mse"
@@ -61,6 +67,18 @@ class Network:
 
 def _net(*layers: Layer, shape: tuple[int, ...], **more: Any) -> Network:
     return Network(Sequential(layers), shape, **more)
+
+
+def _wired() -> Model:
+    """Values with several readers, channels that do not end with a vector, a layer that is used twice."""
+    x = Input()
+    stem, twice = Conv2D(5, 3, padding=1)(x), Conv2D(12, 1, name="twice")
+    left, right = ReLU()(stem), Conv2D(7, 3, padding=1)(stem)
+    joined = Concat()(left, right, stem)
+    seventeen = Conv2D(5, 1)(joined)
+    both = Concat()(right, seventeen)
+    again = twice(ReLU()(twice(both)))
+    return Model(x, Dense(4)(MaxPool2D(2)(Add()(both, again, both))))
 
 
 NETWORKS: dict[str, Network] = {
@@ -125,6 +143,17 @@ NETWORKS: dict[str, Network] = {
         Conv2D(4, 3), Tanh(), AvgPool2D(2), Sigmoid(), Softmax(), Flatten(), Dense(5), Softmax(), Dense(3),
         shape=(6, 6, 2), exact=False,
     ),
+    "residual": _net(
+        Conv2D(6, 3), Residual([Conv2D(6, 3, padding=1), ReLU(), Conv2D(6, 1)]), ReLU(),
+        Residual(Conv2D(9, 3, 2, 1), [Conv2D(9, 1, 2)]), Residual(ReLU(), ReLU()), Dense(4), shape=(8, 7, 2), high=1,
+    ),
+    "any wiring": Network(_wired(), (4, 3, 2), batch=2, high=1),
+    "batch normalization": _net(
+        Conv2D(20, 3, bias=False), BatchNorm(), ReLU(), Residual([Conv2D(20, 3, padding=1), BatchNorm(), ReLU()]),
+        BatchNorm(scale=False), MaxPool2D(2), BatchNorm(shift=False), Flatten(), Dense(6), BatchNorm(frozen=True), ReLU(),
+        Dense(4), shape=(7, 8, 3), batch=9, loss="cross_entropy", exact=False,
+    ),
+    "batch normalization at the door": _net(BatchNorm(), Conv2D(4, 3), BatchNorm(), Dense(3), shape=(5, 4, 3), exact=False),
     "classifier": _net(
         Conv2D(6, 3, padding=1), ReLU(), MaxPool2D(2), Flatten(), Dense(10), shape=(8, 8, 1), loss="cross_entropy", exact=False
     ),

@@ -129,9 +129,12 @@ def layer(
     stated = layer.parameters(shape)
     where = f"{layer} on input {shape}"
 
+    weight = np.random.default_rng(seed).uniform(0.5, 1.5, images)
+
     def values(point: Point) -> tuple[EagerEmitter, Any, Any, dict[str, EagerValue]]:
-        e = EagerEmitter({}, np.float64)
-        p = {name: EagerValue(point[name], False) for name in stated}
+        e = EagerEmitter({"inverse_weight": 1.0 / float(weight.sum())}, np.float64, training=True)
+        e.weight = EagerValue(weight, True)
+        p = {name: EagerValue(array, False) for name, array in (point | fixed).items() if name in stated}
         return e, *layer.forward(e, EagerValue(point["x"], True), p), p
 
     def forward(point: Point) -> Array:
@@ -141,11 +144,12 @@ def layer(
     def backward(point: Point, dy: Array) -> Point:
         e, _, saved, p = values(point)
         dx, gradients = layer.backward(e, saved, EagerValue(dy, True), p)
-        return {"x": dx.array} | {name: value.array for name, value in gradients.items()}
+        return {"x": dx.array} | {name: gradients[name].array for name in gradients if name not in fixed}
 
     def draw(rng: np.random.Generator) -> Point:
         return {"x": rng.normal(size=(images, *shape))} | _drawn(stated, rng)
 
+    fixed = _statistics(stated)
     problem = _Problem(where, draw, forward, backward, (images, *output))
     return _checked(problem, directions, seed, tolerance, strict)
 
@@ -206,11 +210,10 @@ def model(
     target = EagerValue(_targets(chosen, images, output, rng), True)
 
     def values(point: Point, wanted: Wanted) -> Any:
-        e = EagerEmitter(scalars, np.float64)
-        p = {name: EagerValue(point[name], False) for name in stated}
-        return run(
-            e, whole, chosen, EagerValue(point["x"], True), target, EagerValue(weight, True), p, wanted
-        )
+        e = EagerEmitter(scalars, np.float64, training=True)
+        p = {name: EagerValue((point | fixed)[name], False) for name in stated}
+        x, w = EagerValue(point["x"], True), EagerValue(weight, True)
+        return run(e, whole, chosen, x, target, w, p, wanted, stated.keys() - fixed.keys())
 
     def forward(point: Point) -> Array:
         z: Array = values(point, Wanted(loss=True)).values["loss"].array
@@ -224,6 +227,7 @@ def model(
     def draw(rng: np.random.Generator) -> Point:
         return {"x": rng.normal(size=(images, *shape))} | _drawn(stated, rng)
 
+    fixed = _statistics(stated)
     empty = isinstance(whole, Sequential) and not whole.layers
     what = type(chosen).__name__ if empty else f"{type(chosen).__name__} of {whole}"
     problem = _Problem(f"{what} on input {shape}", draw, forward, backward, (1,))
@@ -361,6 +365,17 @@ def _drawn(stated: Mapping[str, Parameter], rng: np.random.Generator) -> Point:
     return {
         name: rng.normal(size=parameter.shape) / np.sqrt(max(parameter.fan_in, 1))
         for name, parameter in stated.items()
+        if parameter.trained
+    }
+
+
+def _statistics(stated: Mapping[str, Parameter]) -> Point:
+    """What is not trained, as it begins."""
+    begins = {"ones": 1.0}
+    return {
+        name: np.full(parameter.shape, begins.get(parameter.initial, 0.0))
+        for name, parameter in stated.items()
+        if not parameter.trained
     }
 
 

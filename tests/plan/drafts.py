@@ -14,7 +14,7 @@ from vecgrad.program.flat import FlatLayout
 from vecgrad.spec.machine import Machine
 from vecgrad.updates import Update as Rule
 
-TRAINING = Wanted(loss=True, gradients=True)
+TRAINING = Wanted(training=True, loss=True, gradients=True, statistics=True)
 
 
 def planned(
@@ -28,7 +28,8 @@ def planned(
     model, shape = network.model, network.shape
     layout = FlatLayout.of(model.parameters(shape))
     shapes = {name: slot.shape for name, slot in layout.slots.items()}
-    graph = record(model, LOSSES[network.loss](), shape, model.infer(shape), shapes, dtype, wanted)
+    out = model.infer(shape)
+    graph = record(model, LOSSES[network.loss](), shape, out, shapes, dtype, wanted, layout.trained)
     update = None
     if rule is not None:
         update = Update(record_update(rule, layout.entries, dtype), rule.state(), tuple(rule.scalars(1)))

@@ -10,7 +10,19 @@ from tests.networks import NETWORKS, Network
 from tests.program.host import FUSED, MACHINES, same_bits, threads
 
 import vecgrad as vg
-from vecgrad.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential, Sigmoid, Tanh
+from vecgrad.layers import (
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxPool2D,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
 from vecgrad.spec.machine import Machine
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -25,6 +37,15 @@ SMALL = Network(
 STRIDED = Network(
     Sequential([Conv2D(17, 3, stride=2, padding="same", dilation=2), ReLU(), AvgPool2D(2, stride=1), Dense(4)]),
     (9, 8, 3), batch=16,
+)  # fmt: skip
+RESIDUAL = Network(
+    Sequential([
+        Conv2D(17, 3, bias=False), BatchNorm(), ReLU(),
+        Residual([Conv2D(17, 3, padding=1, bias=False), BatchNorm(), ReLU(), Conv2D(17, 3, padding=1), BatchNorm()]), ReLU(),
+        Residual([Conv2D(24, 3, 2, 1, bias=False), BatchNorm()], [Conv2D(24, 1, 2), BatchNorm(frozen=True)]), ReLU(),
+        Flatten(), Dense(5), BatchNorm(),
+    ]),
+    (9, 8, 2), batch=21, loss="cross_entropy",
 )  # fmt: skip
 # The second convolution has 36 864 weights, more than are summed beside other work; the dense layer 410 kB, more
 # than are streamed for each chunk of images.
@@ -62,6 +83,7 @@ def trained(network: Network, rule: Any, steps: int, machine: Machine | None = N
 RUNS = {
     "small, momentum": (SMALL, vg.SGD(0.05, momentum=0.9, weight_decay=1e-4), 400),
     "strided, adam": (STRIDED, vg.Adam(0.003), 300),
+    "residual, momentum": (RESIDUAL, vg.SGD(0.05, momentum=0.9), 60),
     "large, nesterov": (LARGE, vg.SGD(0.01, momentum=0.9, nesterov=True), 30),
 }
 

@@ -50,9 +50,8 @@ class Layer:
 
     def infer_all(self, shapes: tuple[Shape, ...]) -> Shape:
         """``infer`` for as many inputs as the layer takes: one, unless it is a ``Join``."""
-        if len(shapes) != 1:
-            raise ShapeError(f"takes one value, got {len(shapes)}; join them first, with Add() or Concat()")
-        return self.infer(shapes[0])
+        (shape,) = shapes
+        return self.infer(shape)
 
     def parameters(self, shape: Shape) -> dict[str, Parameter]:
         """The parameters for an input of ``shape``, in their public order."""
@@ -128,6 +127,10 @@ def applied(layer: Layer, values: tuple[Symbol, ...]) -> Symbol:
             )
     if not values:
         raise ArgumentError(f"{layer} was called on nothing; pass what Input() or another layer gave")
+    if len(values) > 1 and not isinstance(layer, Join):
+        raise ArgumentError(
+            f"{layer} takes one value, got {len(values)}; join them first, by Add() or Concat()"
+        )
     shapes = tuple(value.shape for value in values)
     known_shapes = tuple(shape for shape in shapes if shape is not None)
     shape = None

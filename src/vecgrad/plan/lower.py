@@ -57,6 +57,9 @@ class Lowering:
         self.accumulators: list[Accumulator] = []
         self.packs: dict[tuple[int, PackSpec | SlidePackSpec | WinogradPackSpec], Buffer] = {}
         self.pack_calls: list[DraftCall] = []
+        # What depends on parameters alone is no work of a step: it is made when these change, before the packs.
+        self.constant_calls: list[DraftCall] = []
+        self._results = {renamed(ref) for ref in graph.outputs.values()}
         self.gradient_entries = entries
         self._pack_bytes = 0
         self._values: dict[Ref, Stored] = {}
@@ -94,10 +97,12 @@ class Lowering:
         pitch = self.machine.pitch(c, self.dtype) if ref.batched else c
         return Layout(h, w, c, pitch, ref.type.dtype, ref.batched)
 
-    def new(self, ref: Ref) -> Stored:
-        """Memory for a result."""
+    def new(self, ref: Ref, constant: bool = False) -> Stored:
+        """Memory for a result. constant: it is kept beside the packs, for as long as the parameters do not change."""
         layout = self._layout(ref)
-        if not ref.batched and ref in self._destination:
+        if constant:
+            buffer = self._beside_packs(layout.nbytes)
+        elif not ref.batched and ref in self._destination:
             buffer = self.draft.buffer(layout, "gradients", self._destination[ref] * self.item)
         else:
             buffer = self.draft.buffer(layout)
@@ -275,12 +280,7 @@ class Lowering:
         if key not in self.packs:
             nbytes = -(-pack.entries * self.item // 4096) * 4096
             parameter = weights.buffer.base == "parameters"
-            if parameter:
-                # A line between packs keeps them from lying a multiple of 4096 bytes apart.
-                packed = Buffer(nbytes, False, "packs", self._pack_bytes)
-                self._pack_bytes += nbytes + 64
-            else:
-                packed = self.draft.block(nbytes)
+            packed = self._beside_packs(nbytes) if parameter else self.draft.block(nbytes)
             call = DraftCall(pack, (Argument(weights.buffer), Argument(packed)), None, "pack", 1)
             self.packs[key] = packed
             if parameter:
@@ -288,6 +288,13 @@ class Lowering:
             else:
                 self.draft.over_tasks([call], PACK_TASKS)
         return self.packs[key]
+
+    def _beside_packs(self, nbytes: int) -> Buffer:
+        """Memory for what is derived from parameters, and made when these change."""
+        made = Buffer(nbytes, False, "packs", self._pack_bytes)
+        # A line between packs keeps them from lying a multiple of 4096 bytes apart.
+        self._pack_bytes += -(-nbytes // 64) * 64 + 64
+        return made
 
     @property
     def pack_bytes(self) -> int:
@@ -353,11 +360,16 @@ class Lowering:
 
     def _map(self, step: Step) -> None:
         stored, layouts = self._operands(step)
-        result = self.new(step.results[0])
+        used = self._used(Epilogue(step.expr))
+        constant = not used and all(s.buffer.base in ("parameters", "packs") for s in stored)
+        result = self.new(step.results[0], constant and step.results[0] not in self._results)
         layout = replace(result.layout, batched=True)
-        spec = specs.MapSpec((step.expr,), layouts, (layout,), self._used(Epilogue(step.expr)))
+        spec = specs.MapSpec((step.expr,), layouts, (layout,), used)
         arguments = (*(Argument(s.buffer) for s in stored), Argument(result.buffer))
-        self._call(step, spec, arguments, batched=step.results[0].batched)
+        if result.buffer.base == "packs":
+            self.constant_calls.append(DraftCall(spec, arguments, step, step.op, 1))
+        else:
+            self._call(step, spec, arguments, batched=step.results[0].batched)
 
     def _reduce_channels(self, step: Step) -> None:
         stored, layouts = self._operands(step)

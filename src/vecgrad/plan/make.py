@@ -55,6 +55,8 @@ def make(
         lowering.finish_sums()
     else:
         _add_update(draft, lowering, update, entries, dtype)
+    if lowering.constant_calls:
+        draft.over_tasks(lowering.constant_calls, 1, "pack")
     if lowering.pack_calls:
         draft.over_tasks(lowering.pack_calls, PACK_TASKS, "pack")
     arena, frame = draft.settle()

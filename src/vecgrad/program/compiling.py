@@ -82,6 +82,11 @@ def compile(
     update = _update(optimizer)
     if update is not None and chosen_loss is None:
         raise ArgumentError('an optimizer needs a loss; pass loss="cross_entropy" or loss="mse"')
+    if update is not None and batch_size < model.least_images(shape):
+        raise ShapeError(
+            f"batch_size is {batch_size}, but training this model needs {model.least_images(shape)} images at least: "
+            f"batch normalization of one value per channel has no variance"
+        )
     layout = FlatLayout.of(stated)
     computing = _backend(
         backend,

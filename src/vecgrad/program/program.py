@@ -51,6 +51,7 @@ class Program:
     state and ``data``; the copy compiles when it is first used, for the processor it then finds.
 
     Attributes:
+        least_images: a training step takes at least so many; 2 where batch normalization sees one value per image.
         data: what is known of the images: a mapping with "class_names", "preparation" and more, or None. ``save``
             writes it and ``vecgrad.load`` reads it.
     """
@@ -78,6 +79,7 @@ class Program:
         self.dtype = dtype
         self.layout = layout
         self.steps = 0
+        self.least_images = model.least_images(input_shape)
         self.data: Mapping[str, Any] | None = None
         self._backend = backend
         self._lock = threading.RLock()
@@ -159,6 +161,7 @@ class Program:
         """
         loss, optimizer = self._needs_loss(), self._needs_optimizer()
         x, t, w, inverse = self._labelled(x, y, sample_weight, loss)
+        self._enough(len(x))
         rate = _rate(optimizer.learning_rate if learning_rate is None else learning_rate)
         with self._lock:
             scalars = {"inverse_weight": inverse, "learning_rate": rate, **optimizer.scalars(self.steps + 1)}
@@ -298,6 +301,14 @@ class Program:
         t = door.targets(y, n, loss, self.output_shape, self.dtype)
         w, inverse = door.weights(sample_weight, n, self.dtype)
         return x, t, w, inverse
+
+    def _enough(self, n: int) -> None:
+        """ShapeError where batch normalization would divide by the variance of a single value."""
+        if n < self.least_images:
+            raise ShapeError(
+                f"a training step of this model needs at least {self.least_images} images, got {n}: batch "
+                f"normalization of one value per channel has no variance; use a larger batch"
+            )
 
     def _labelled_run(self, x: Any, y: Any, sample_weight: Any, wanted: Wanted) -> dict[str, Array]:
         x, t, w, inverse = self._labelled(x, y, sample_weight, self._needs_loss())
