@@ -25,6 +25,7 @@ LEVELS = {
     "data": 1,
     "kernels": 2,
     "graph": 2,
+    "zoo": 2,
     "plan": 3,
     "runtime": 3,
     "runs": 3,

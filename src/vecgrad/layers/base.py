@@ -11,15 +11,21 @@ from vecgrad.spec.errors import ArgumentError, ShapeError
 from vecgrad.spec.geometry import Window
 from vecgrad.spec.tensor import Shape
 
-Initial = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "zeros", "ones"]
-INITIALS: tuple[str, ...] = ("he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "zeros", "ones")
+Initial = Literal[
+    "he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_uniform", "identity", "zeros", "ones"
+]
+INITIALS: tuple[str, ...] = (
+    "he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_uniform", "identity", "zeros", "ones",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Parameter:
     """A parameter's shape and the law of its first value.
 
-    he_*: variance 2 / fan_in (He et al. 2015); glorot_*: 2 / (fan_in + fan_out) (Glorot and Bengio 2010).
+    he_*: variance 2 / fan_in (He et al. 2015); glorot_*: 2 / (fan_in + fan_out) (Glorot and Bengio 2010);
+    lecun_uniform: 1 / (3 fan_in), PyTorch's default for convolutions. identity: a convolution's first filters hand on a channel
+    each, the others are lecun_uniform.
     trained: it has a gradient, which the optimizer follows. Else it is a *statistic*, which the layer's backward pass
     gives its next value.
     """

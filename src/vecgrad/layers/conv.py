@@ -20,6 +20,7 @@ class Conv2D(Layer):
     filters: K, the channels out. kernel_size, stride, dilation: an integer or (height, width).
     padding: "valid", "same", an integer, (v, h) or ((top, bottom), (left, right)). groups: the channels in and
     out are cut into that many independent parts. Weight: (R, S, C / groups, K); bias: (K,).
+    frozen: the weight stays as it is; the bias is trained.
 
     >>> Conv2D(32, 3, padding="same").infer((28, 28, 1))
     (28, 28, 32)
@@ -33,6 +34,7 @@ class Conv2D(Layer):
     groups: int = 1
     bias: bool = True
     initial: Initial = "he_normal"
+    frozen: bool = False
 
     def __post_init__(self) -> None:
         positive(self.filters, "filters")
@@ -62,7 +64,7 @@ class Conv2D(Layer):
         g = self.geometry(shape)
         fan_in = g.window.taps * g.channels_in // g.groups
         fan_out = g.window.taps * g.channels_out // g.groups
-        found = {"weight": Parameter(g.weight_shape, self.initial, fan_in, fan_out)}
+        found = {"weight": Parameter(g.weight_shape, self.initial, fan_in, fan_out, not self.frozen)}
         if self.bias:
             found["bias"] = Parameter((self.filters,), "zeros")
         return found
@@ -76,7 +78,7 @@ class Conv2D(Layer):
 
     def backward(self, e: Emitter, saved: Any, dy: Any, p: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         x, g = saved
-        gradients = {"weight": e.conv_dw(x, dy, g)}
+        gradients = {} if self.frozen else {"weight": e.conv_dw(x, dy, g)}
         if self.bias:
             gradients["bias"] = e.reduce("sum", dy, over="pixels")
         return e.conv_dx(dy, p["weight"], g), gradients

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,10 @@ def initial(parameter: Parameter, number: int, seed: int) -> Array:
     law = parameter.initial
     if law in ("zeros", "ones"):
         return np.full(parameter.shape, float(law == "ones"))
-    fan = parameter.fan_in if law.startswith("he") else (parameter.fan_in + parameter.fan_out) / 2
-    scale = math.sqrt((2.0 if law.startswith("he") else 1.0) / fan)
+    if law == "identity":
+        return _handing_on(initial(replace(parameter, initial="lecun_uniform"), number, seed))
+    fan = parameter.fan_in if law.startswith(("he", "lecun")) else (parameter.fan_in + parameter.fan_out) / 2
+    scale = math.sqrt({"h": 2.0, "l": 1 / 3}.get(law[0], 1.0) / fan)
     count = size(parameter.shape)
     stream = substream(STREAM_INITIAL, number)
     values = np.empty(count)
@@ -48,6 +51,15 @@ def initial(parameter: Parameter, number: int, seed: int) -> Array:
             u *= v
             np.multiply(u, scale, out=values[first : first + _BLOCK])
     return values.reshape(parameter.shape)
+
+
+def _handing_on(values: Array) -> Array:
+    """A kernel (R, S, C, K) whose filter k ≤ C reads channel k at its centre."""
+    rows, cols, channels, filters = values.shape
+    same = np.arange(min(channels, filters))
+    values[..., same] = 0.0
+    values[rows // 2, cols // 2, same, same] = 1.0
+    return values
 
 
 def _uniforms(seed: int, stream: int, index: Array) -> tuple[Array, Array]:
