@@ -23,6 +23,7 @@ X, Y = Operand(0), Operand(1)
         (-X, lambda x, y: -x),
         (s.exp(X) - s.log(s.absolute(Y)), lambda x, y: math.exp(x) - math.log(abs(y))),
         (s.sqrt(s.absolute(X)) * s.tanh(Y), lambda x, y: math.sqrt(abs(x)) * math.tanh(y)),
+        (s.erf(X) + Y, lambda x, y: math.erf(x) + y),
         (s.maximum(X, Y), max),
         (s.minimum(X, Y), min),
         (s.where(X < Y, X, 2), lambda x, y: x if x < y else 2),

@@ -10,16 +10,20 @@ from hypothesis import strategies as st
 from tests.differences import check_layer
 
 from vecgrad.layers import (
+    ELU,
+    GELU,
     AvgPool2D,
     Conv2D,
     Dense,
     Flatten,
     Layer,
+    LeakyReLU,
     MaxPool2D,
     ReLU,
     Rescale,
     Sequential,
     Sigmoid,
+    SiLU,
     Softmax,
     Tanh,
 )
@@ -80,7 +84,23 @@ def test_average_that_counts_padding(side: Any, kernel: Any, padding: Any) -> No
 
 
 @pytest.mark.parametrize(
-    "layer", [ReLU(), Sigmoid(), Tanh(), Softmax(), Rescale(0.25, -1.0), Flatten()], ids=str
+    "layer",
+    [
+        ReLU(),
+        LeakyReLU(),
+        LeakyReLU(0.0),
+        ELU(),
+        ELU(0.5),
+        SiLU(),
+        GELU(),
+        GELU("tanh"),
+        Sigmoid(),
+        Tanh(),
+        Softmax(),
+        Rescale(0.25, -1.0),
+        Flatten(),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("shape", [(1,), (7,), (3, 2, 4)], ids=str)
 def test_layers_without_parameters(layer: Layer, shape: tuple[int, ...]) -> None:

@@ -107,7 +107,7 @@ def test_python_cannot_choose_for_all_entries(wrong: Callable[[], object]) -> No
 
 
 def test_the_operations_are_a_closed_set() -> None:
-    made = (s.exp(X), s.log(X), s.sqrt(X), s.tanh(X), s.absolute(X), -X)
+    made = (s.exp(X), s.log(X), s.sqrt(X), s.tanh(X), s.erf(X), s.absolute(X), -X)
     assert {node.op for node in made if isinstance(node, Unary)} == set(s.UNARY)
     assert isinstance(X < Y, Compare)
     assert set(s.COMPARE) == {"lt", "le", "eq"}

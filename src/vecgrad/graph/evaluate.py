@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from vecgrad.spec.scalar import Binary, Compare, Const, Expr, Operand, Scalar, Unary, Where
+
+
+def _erf(x: Any) -> Any:
+    """NumPy has none; the standard library's, entry by entry in float64."""
+    return np.vectorize(math.erf, otypes=[np.float64])(x).astype(np.result_type(x))
+
 
 _UNARY: dict[str, Callable[..., Any]] = {
     "neg": np.negative,
@@ -16,6 +23,7 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "log": np.log,
     "sqrt": np.sqrt,
     "tanh": np.tanh,
+    "erf": _erf,
 }
 _BINARY: dict[str, Callable[..., Any]] = {
     "add": np.add,

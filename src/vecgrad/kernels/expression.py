@@ -1,7 +1,7 @@
 """From a scalar expression to vector instructions: the compiled form of a map's body.
 
 Additions and products stay as the tree has them, each rounded once: entries are bit for bit what NumPy
-computes in the same type, but for exp, log and tanh.
+computes in the same type, but for exp, log, tanh and erf.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vecgrad.spec.scalar import Binary, Compare, Const, Expr, Operand, Scalar, U
 _ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _COMPARISONS = {"lt": "olt", "le": "ole", "eq": "oeq"}
 # What a node costs, in additions, as counted in the code that functions.py writes; quotients by throughput.
-_COST = {"div": 8, "sqrt": 10, "exp": 20, "log": 35, "tanh": 35}
+_COST = {"div": 8, "sqrt": 10, "exp": 20, "log": 35, "tanh": 35, "erf": 40}
 
 
 class Formula:
@@ -71,7 +71,7 @@ class Formula:
                 return b.let(children[0].type, f"fneg {children[0]}")
             case Unary("abs"):
                 return functions.absolute(b, children[0])
-            case Unary(("exp" | "log" | "sqrt" | "tanh") as op):
+            case Unary(("exp" | "log" | "sqrt" | "tanh" | "erf") as op):
                 written: Value = getattr(functions, op)(b, children[0])
                 return written
             case Binary("max"):

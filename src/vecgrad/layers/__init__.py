@@ -1,6 +1,6 @@
 """Layers: each states its forward pass and its closed-form backward pass once, against an emitter."""
 
-from vecgrad.layers.activations import ReLU, Sigmoid, Softmax, Tanh
+from vecgrad.layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from vecgrad.layers.base import Join, Layer, Parameter, Symbol
 from vecgrad.layers.composite import Composite
 from vecgrad.layers.conv import Conv2D, Dense
@@ -13,6 +13,8 @@ from vecgrad.layers.residual import Residual
 from vecgrad.layers.sequential import Sequential
 
 __all__ = [
+    "ELU",
+    "GELU",
     "Add",
     "AvgPool2D",
     "BatchNorm",
@@ -24,6 +26,7 @@ __all__ = [
     "Input",
     "Join",
     "Layer",
+    "LeakyReLU",
     "MaxPool2D",
     "Model",
     "Parameter",
@@ -31,6 +34,7 @@ __all__ = [
     "Rescale",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
     "Symbol",

@@ -165,6 +165,14 @@ def positive(value: object, what: str) -> None:
         raise ArgumentError(f"{what} must be a positive integer, got {value!r}")
 
 
+def finite(value: object, what: str, least: float, below: float = float("inf")) -> None:
+    """ArgumentError unless ``value`` is a number from ``least`` on and below ``below``."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not least <= value < below:  # type: ignore[operator]
+        end = "finite number" if below == float("inf") else f"number below {below:g},"
+        raise ArgumentError(f"{what} must be a {end} of at least {least:g}, got {value!r}")
+
+
 def known(value: object, what: str, choices: tuple[str, ...]) -> None:
     """ArgumentError unless ``value`` is one of ``choices``."""
     if value not in choices:

@@ -17,7 +17,7 @@ from typing import Union
 
 from vecgrad.spec.errors import ArgumentError
 
-UNARY = ("neg", "abs", "exp", "log", "sqrt", "tanh")
+UNARY = ("neg", "abs", "exp", "log", "sqrt", "tanh", "erf")
 BINARY = ("add", "sub", "mul", "div", "max", "min")
 COMPARE = ("lt", "le", "eq")
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "=="}
@@ -213,6 +213,11 @@ def sqrt(x: ExprLike) -> Expr:
 
 def tanh(x: ExprLike) -> Expr:
     return Unary("tanh", lift(x))
+
+
+def erf(x: ExprLike) -> Expr:
+    """The error function, 2/√π ∫₀ˣ e^(−t²) dt."""
+    return Unary("erf", lift(x))
 
 
 def absolute(x: ExprLike) -> Expr:

@@ -10,7 +10,25 @@ from vecgrad.reference import pooling
 from vecgrad.reference._arrays import Array
 from vecgrad.reference._statements._draw import Draw
 from vecgrad.reference._statements._record import Equation, Trial, trial
-from vecgrad.reference.activations import relu, relu_dx, sigmoid, sigmoid_dx, tanh, tanh_dx
+from vecgrad.reference.activations import (
+    elu,
+    elu_dx,
+    erf,
+    gelu,
+    gelu_dx,
+    gelu_tanh,
+    gelu_tanh_dx,
+    leaky_relu,
+    leaky_relu_dx,
+    relu,
+    relu_dx,
+    sigmoid,
+    sigmoid_dx,
+    silu,
+    silu_dx,
+    tanh,
+    tanh_dx,
+)
 from vecgrad.reference.calculus import gradient
 from vecgrad.spec.geometry import Axis, Window
 
@@ -88,6 +106,56 @@ def _tanh(draw: Draw) -> Trial:
     )
 
 
+def _leaky_relu(draw: Draw) -> Trial:
+    x, slope = _vector(draw), 0.25
+
+    def twin(x: Array) -> Array:
+        return (1 - slope) * _positive_part(x) + slope * x
+
+    return trial(
+        {"x": x, "slope": slope},
+        ("LeakyReLU(x)", leaky_relu(x, slope), "(1 − slope) ReLU(x) + slope x", twin(x)),
+        ("its slope", leaky_relu_dx(np.ones_like(x), x, slope), "by complex steps", _slope(twin, x)),
+    )
+
+
+def _elu(draw: Draw) -> Trial:
+    x, alpha = _vector(draw), 0.5
+    y = elu(x, alpha)
+    slope = elu_dx(np.ones_like(x), x, alpha)
+    return trial(
+        {"x": x, "α": alpha},
+        ("ELU'(x)", slope, "by complex steps", _slope(lambda x: elu(x, alpha), x)),
+        ("ELU'(x)", slope, "from y = ELU(x): 1 where y > 0, else y + α", np.where(y > 0, 1, y + alpha)),
+    )
+
+
+def _silu(draw: Draw) -> Trial:
+    x = _vector(draw)
+    slope = silu_dx(np.ones_like(x), x)
+    return trial(
+        {"x": x},
+        ("SiLU(x) = x σ(x)", silu(x), "x (1 + tanh(x / 2)) / 2", x * (1 + np.tanh(x / 2)) / 2),
+        ("SiLU'(x)", slope, "by complex steps", _slope(lambda x: x / (1 + np.exp(-x)), x)),
+    )
+
+
+def _gelu(draw: Draw) -> Trial:
+    x = _vector(draw)
+    # The integral by Gauss and Legendre's rule, which knows no series.
+    nodes, weights = np.polynomial.legendre.leggauss(80)
+    t = x[:, None] * np.sqrt(0.5) * (nodes + 1) / 2
+    integral = (np.exp(-t * t) * weights).sum(1) * x * np.sqrt(0.5) / np.sqrt(np.pi)
+    one = np.ones_like(x)
+    return trial(
+        {"x": x},
+        ("erf(x / √2)", erf(x * np.sqrt(0.5)), "2/√π ∫ e^(−t²) dt", integral),
+        ("GELU(x) = x Φ(x)", gelu(x), "x (1 + erf(x / √2)) / 2", x * (1 + integral) / 2),
+        ("GELU'(x) = Φ(x) + x φ(x)", gelu_dx(one, x), "by complex steps", _slope(gelu, x)),
+        ("tanh form's slope", gelu_tanh_dx(one, x), "by complex steps", _slope(gelu_tanh, x)),
+    )
+
+
 def _nan(draw: Draw) -> Trial:
     x = draw.distinct(1, 4, 4)
     i, j = draw.integer(0, 3), draw.integer(0, 3)
@@ -111,5 +179,9 @@ EQUATIONS = (
 GENERAL = (
     Equation("sigmoid", "sigmoid", "σ(x) = 1 / (1 + e^(−x)), σ'(x) = σ(x) (1 − σ(x)) ≤ 1/4", _sigmoid),
     Equation("tanh", "hyperbolic tangent", "tanh'(x) = 1 − tanh²(x)", _tanh),
+    Equation("leaky-relu", "leaky ReLU", "LeakyReLU(x) = x if x > 0, else slope x", _leaky_relu),
+    Equation("elu", "ELU", "ELU(x) = x if x > 0, else α (eˣ − 1); ELU' = 1 if y > 0, else y + α", _elu),
+    Equation("silu", "SiLU", "SiLU(x) = x σ(x), SiLU' = σ (1 + x (1 − σ))", _silu),
+    Equation("gelu", "GELU", "GELU(x) = x Φ(x), GELU' = Φ + x φ with Φ = (1 + erf(x / √2)) / 2", _gelu),
     Equation("nan", "NaN", "NaN passes through ReLU and max pooling", _nan),
 )
