@@ -32,6 +32,7 @@ LEVELS = {
     "program": 4,
     "parallel": 4,
     "check": 5,
+    "exchange": 5,
     "train": 6,
     "onnx": 6,
     "explorer": 6,
@@ -51,7 +52,7 @@ ONLY = {
     "torch": (),
     "numpy": (
         *("reference", "data", "graph", "runtime", "runs", "program", "parallel"),
-        *("check", "train", "onnx", "explorer", "estimator", "cli"),
+        *("zoo", "check", "exchange", "train", "onnx", "explorer", "estimator", "cli"),
     ),
 }
 

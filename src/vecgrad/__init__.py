@@ -41,7 +41,7 @@ _FACE = {
     "summary": "vecgrad.layers.summary",
 }
 # The rooms that are public as modules, loaded on first use too.
-_ROOMS = ("check", "data", "layers", "losses", "reference", "runs", "train", "updates", "zoo")
+_ROOMS = ("check", "data", "exchange", "layers", "losses", "reference", "runs", "train", "updates", "zoo")
 
 __all__ = [
     "SGD",
