@@ -1,6 +1,6 @@
 """Identities of the graph, applied before fusion: the same values from less memory.
 
-Two, both about un-pooling (4.5), applied in the graph's order:
+Applied in the graph's order. The first two are about un-pooling (4.5):
 1. ReLU's mask (5.3) on an un-pooled gradient is taken on the pooled side:
    where(y > 0, unpool(dy), 0) = unpool(where(pool(y) > 0, dy, 0)). An entry of y receives dy from the windows that chose it, and
    what a window chose is its pooled value. So all terms of an entry pass or none does, whatever the windows, overlapping ones
@@ -8,6 +8,9 @@ Two, both about un-pooling (4.5), applied in the graph's order:
    full-size y is then read by no backward step.
 2. The sum of an un-pooled gradient over pixels, a bias gradient, is the sum of the pooled one: each window chose exactly one
    cell of the image.
+
+3. ReLU's mask (5.3) behind a map of one value x and per-channel vectors, like batch normalization, is taken from x itself:
+   where y = max(f(x), 0), y > 0 holds exactly where f(x) > 0. The gradient of f reads x at once, which is then in the cache.
 
 The first needs that nothing but the mask reads the un-pooled gradient; else both would have to be stored.
 """
@@ -17,11 +20,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vecgrad.graph.nodes import Graph, Node, Ref
-from vecgrad.spec.scalar import Expr, Operand, where
+from vecgrad.spec.scalar import Expr, Operand, substitute, where
 
 _GRADIENT, _RESULT = Operand(0), Operand(1)
 # ReLU's mask with its operands in either order.
 _MASKS = {where(y > 0, dy, 0): (dy.index, y.index) for dy, y in ((_GRADIENT, _RESULT), (_RESULT, _GRADIENT))}
+
+_RELU = where(Operand(0) <= 0, 0, Operand(0))
 
 
 def simplify(graph: Graph) -> Graph:
@@ -34,6 +39,13 @@ class _Simplified:
         self.graph = Graph()
         self._now: dict[Ref, Ref] = {}
         self._readers: dict[Ref, int] = {}
+        # What maps of the backward pass read.
+        self._needed = {
+            ref
+            for node in graph.live()
+            if (node.op, node.stage) == ("map", "backward")
+            for ref in node.inputs
+        }
         for node in graph.live():
             for ref in set(node.inputs):
                 self._readers[ref] = self._readers.get(ref, 0) + 1
@@ -43,7 +55,7 @@ class _Simplified:
         self.graph.outputs = {name: self._now[ref] for name, ref in graph.outputs.items()}
 
     def _add(self, node: Node, kept: set[Ref]) -> None:
-        made = self._masked(node, kept) or self._summed(node) or self._copy(node)
+        made = self._masked(node, kept) or self._before(node) or self._summed(node) or self._copy(node)
         for port in range(len(node.types)):
             self._now[Ref(node, port)] = Ref(made, port)
 
@@ -71,6 +83,22 @@ class _Simplified:
         inputs = tuple(self._now[sides[ref]] for ref in node.inputs)
         mask = self._put(replace(node, inputs=inputs, types=(dy.type,)))
         return self._put(replace(unpool, inputs=(Ref(mask), self._now[index])))
+
+    def _before(self, node: Node) -> Node | None:
+        """Identity 3: the mask from what went into the activation, where a backward step reads that anyway."""
+        if node.op != "map" or not isinstance(node.attribute, Expr) or node.attribute not in _MASKS:
+            return None
+        dy, y = (node.inputs[index] for index in _MASKS[node.attribute])
+        if y.node.attribute != _RELU:
+            return None
+        inner = y.node.inputs[0].node
+        values = [ref for ref in inner.inputs if ref.batched]
+        if inner.op != "map" or len(values) != 1 or values[0].type != y.type or values[0] not in self._needed:
+            return None
+        assert isinstance(inner.attribute, Expr)
+        shifted = substitute(inner.attribute, tuple(Operand(1 + i) for i in range(len(inner.inputs))))
+        inputs = tuple(self._now[ref] for ref in (dy, *inner.inputs))
+        return self._put(replace(node, attribute=where(shifted > 0, _GRADIENT, 0), inputs=inputs))
 
     def _summed(self, node: Node) -> Node | None:
         """Identity 2, on what identity 1 has made of the sum's operand."""
