@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 from vecgrad.kernels import _pooled as _pooling
 from vecgrad.kernels import _slide_tile as sliding
 from vecgrad.kernels import _winograd_cost as cost
-from vecgrad.kernels import _within, choose, slide, winograd
+from vecgrad.kernels import _within, choose, dense, slide, winograd
 from vecgrad.kernels._gather_tile import gather_cycles
 from vecgrad.kernels._winograd_tiles import Grid
 from vecgrad.spec.geometry import Conv
@@ -21,6 +21,7 @@ from vecgrad.spec.kernel import (
     ConvDwSpec,
     ConvDxSpec,
     ConvSpec,
+    DenseSpec,
     Epilogue,
     KernelSpec,
     PackSpec,
@@ -67,7 +68,7 @@ class Gathered:
     tasks it is cut into (0: chunks of images), and what was not chosen, with the reason. not_pooled: why the spec leaves the
     epilogue's pooling to a pass of its own."""
 
-    spec: ConvSpec | ConvDxSpec | SlideSpec | WinogradSpec
+    spec: ConvSpec | ConvDxSpec | DenseSpec | SlideSpec | WinogradSpec
     pack: PackSpec | SlidePackSpec | WinogradPackSpec | None
     tasks: int = 0
     refused: tuple[str, ...] = ()
@@ -194,6 +195,9 @@ def _direct(asked: _Asked) -> Gathered:
         conv, asked.input, asked.output, machine, epilogue=epilogue, scalars=asked.scalars,
         mode="blocks" if by_blocks else "images", images=asked.batch if by_blocks else asked.images,
     )  # fmt: skip
+    if by_blocks and dense.serves(conv, asked.batch):
+        whole = dense.cut(spec, asked.batch, machine)
+        return Gathered(whole, None, dense.blocks(whole, machine))
     tasks = choose.blocks(spec, machine) if by_blocks else 0
     if asked.batch == 1 and not tasks:
         spec, tasks = _within.direct(spec, cost.direct_cycles(conv, asked.direction), machine)

@@ -14,6 +14,8 @@ from vecgrad.plan.draft import Buffer
 # pass through the second-level cache and leave enough tasks for the threads.
 MOST_SLABS = 16
 SEGMENT = 1024
+# Entries of a task where nothing meets and only the rule changes parameters: three arrays of 16 KB.
+_ALONE = 4096
 
 # A weight gradient with at most this many entries is summed chunk by chunk beside the layer's other
 # work (16 slabs of 128 KB); a larger one by tasks over blocks of it.
@@ -68,11 +70,20 @@ class Accumulator:
     parameter: bool
     summed: bool = False
 
+    @property
+    def _segment(self) -> int:
+        return SEGMENT if self.slabs > 1 else _ALONE
+
+    @property
+    def tasks(self) -> int:
+        """How many records it has."""
+        return -(-self.length // self._segment)
+
     def segments(self, item: int) -> list[tuple[int, ...]]:
         """Its records of the table (see ``FlatMapSpec``); to be asked when the slab has its place."""
         found: list[tuple[int, ...]] = []
-        for start in range(0, self.length, SEGMENT):
-            length = min(SEGMENT, self.length - start)
+        for start in range(0, self.length, self._segment):
+            length = min(self._segment, self.length - start)
             direct = self.slabs == 1
             found.append(
                 (

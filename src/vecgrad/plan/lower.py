@@ -9,7 +9,7 @@ from typing import TypeVar
 from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.kernels import algorithm
 from vecgrad.kernels.algorithm import Algorithm
-from vecgrad.plan.accumulate import BESIDE, SEGMENT, Accumulator, image_groups
+from vecgrad.plan.accumulate import BESIDE, Accumulator, image_groups
 from vecgrad.plan.dense import flat_layout, flattened, many_weights, same_memory
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, Stored
 from vecgrad.plan.fuse import Step, renamed
@@ -127,8 +127,8 @@ class Lowering:
         pending = [a for a in self.accumulators if not a.summed]
         if not pending:
             return
-        first = sum(-(-a.length // SEGMENT) for a in self.accumulators if a.summed)
-        count = sum(-(-a.length // SEGMENT) for a in pending)
+        first = sum(a.tasks for a in self.accumulators if a.summed)
+        count = sum(a.tasks for a in pending)
         if any(a.slabs > 1 for a in pending):
             self.draft.over_tasks([self.sum_call(first, count)], count)
         for a in pending:

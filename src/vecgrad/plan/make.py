@@ -10,7 +10,7 @@ from vecgrad.graph.verify import verify
 from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.kernels.offer import Refusal
 from vecgrad.kernels.registry import candidates, cheapest, kernel_of
-from vecgrad.plan.accumulate import SEGMENT, slabs_for
+from vecgrad.plan.accumulate import slabs_for
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, DraftPhase, Stored
 from vecgrad.plan.fuse import Step, fuse, renamed
 from vecgrad.plan.lower import PACK_TASKS, Lowering
@@ -99,7 +99,7 @@ def _add_update(draft: Draft, lowering: Lowering, update: Update, entries: int, 
     arguments += [arrays[name] for name in ("w", *update.state)]
     step = Step("update", None, (), exprs[0], (), (), tuple(n for n in update.graph.live() if n.op == "map"))
     change = DraftCall(spec, tuple(Argument(a) for a in arguments), step, "update", entries)
-    count = sum(-(-a.length // SEGMENT) for a in lowering.accumulators)
+    count = sum(a.tasks for a in lowering.accumulators)
     if any(a.summed for a in lowering.accumulators):
         lowering.finish_sums()
         draft.over_tasks([change], count, "update")
