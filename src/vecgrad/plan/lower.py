@@ -53,6 +53,7 @@ class Lowering:
         self.draft = draft
         self.scalars = scalars
         self.algorithm: Algorithm = algorithm
+        self.weights_change = False
         self.accumulators: list[Accumulator] = []
         self.packs: dict[tuple[int, PackSpec | SlidePackSpec | WinogradPackSpec], Buffer] = {}
         self.pack_calls: list[DraftCall] = []
@@ -243,6 +244,7 @@ class Lowering:
             conv, "forward" if forward else "dx", inside, outside, self.machine,
             epilogue=epilogue, scalars=self._used(epilogue), images=self.draft.images_per_chunk,
             batch=self.draft.batch_size, direct_by_blocks=by_blocks, algorithm=self.algorithm,
+            weights_change=self.weights_change,
         )  # fmt: skip
         if found.not_pooled:
             first, pool = step.apart

@@ -47,6 +47,7 @@ def make(
     chunks = slabs_for(batch_size)
     draft = Draft(batch_size, chunks, -(-batch_size // chunks))
     lowering = Lowering(graph, machine, dtype, draft, scalars, offsets, entries, algorithm)
+    lowering.weights_change = update is not None
     for step in fuse(graph):
         lowering.lower(step)
     stored = _keep_results(graph, lowering, offsets)
