@@ -64,8 +64,8 @@ def grid(plan: Plan) -> list[tuple[object, ...]]:
                 groups = (spec.image_groups, spec.images_per_group) if isinstance(spec, ConvDwSpec) else ()
                 chunks = (phase.chunks, phase.images_per_chunk) if phase.images_per_chunk else ("tasks",)
                 found.append((call.op, call.scope, *chunks, *groups))
-    # Source and stride may differ by machine; slabs, destinations and lengths may not.
-    return [*found, *((slabs, *rest) for _, _, slabs, *rest in plan.segments)]
+    # Where slabs and gradients lie may differ by machine; how many slabs meet, how long and for whom may not.
+    return [*found, *((slabs, *rest) for _, _, slabs, _, *rest in plan.segments)]
 
 
 @MACHINES

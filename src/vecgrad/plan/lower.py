@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.kernels import algorithm
 from vecgrad.kernels.algorithm import Algorithm
-from vecgrad.plan.accumulate import BESIDE, Accumulator, image_groups
+from vecgrad.plan.accumulate import BESIDE, RECORD_BYTES, Accumulator, image_groups
 from vecgrad.plan.dense import flat_layout, flattened, many_weights, same_memory
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, Stored
 from vecgrad.plan.fuse import Step, renamed
@@ -58,7 +58,6 @@ class Lowering:
         self.packs: dict[tuple[int, PackSpec | SlidePackSpec | WinogradPackSpec], Buffer] = {}
         self.pack_calls: list[DraftCall] = []
         self.gradient_entries = entries
-        self._pack_bytes = 0
         self._values: dict[Ref, Stored] = {}
         # Un-poolings that no step has made: kernels that read their results may do so on the way.
         self._unpoolings: dict[Ref, Step] = {}
@@ -128,17 +127,15 @@ class Lowering:
         pending = [a for a in self.accumulators if not a.summed]
         if not pending:
             return
-        first = sum(a.tasks for a in self.accumulators if a.summed)
-        count = sum(a.tasks for a in pending)
+        first = sum(a.records for a in self.accumulators if a.summed)
         if any(a.slabs > 1 for a in pending):
-            self.draft.over_tasks([self.sum_call(first, count)], count)
+            self.draft.over_tasks([self.sum_call(first, pending)], sum(a.records for a in pending))
         for a in pending:
             a.summed = True
 
-    def sum_call(self, first: int, count: int) -> DraftCall:
-        """The call that sums the slabs of segments first … first + count − 1."""
-        pending = [a for a in self.accumulators if not a.summed]
-        table = Buffer(0, False, "table", first * 48)
+    def sum_call(self, first: int, pending: Sequence[Accumulator]) -> DraftCall:
+        """The call that sums the slabs of ``pending``, whose records begin at number ``first``."""
+        table = Buffer(0, False, "table", first * RECORD_BYTES)
         # The slabs are listed so that they live until here; the kernel is given the arena and finds them by the table.
         arguments = (
             Argument(table), Argument(Buffer(0, False, "arena", 0)), Argument(Buffer(0, False, "gradients", 0)),
@@ -271,9 +268,7 @@ class Lowering:
             nbytes = -(-pack.entries * self.item // 4096) * 4096
             parameter = weights.buffer.base == "parameters"
             if parameter:
-                # A line between packs keeps them from lying a multiple of 4096 bytes apart.
-                packed = Buffer(nbytes, False, "packs", self._pack_bytes)
-                self._pack_bytes += nbytes + 64
+                packed = Buffer(nbytes, False, "packs")
             else:
                 packed = self.draft.block(nbytes)
             call = DraftCall(pack, (Argument(weights.buffer), Argument(packed)), None, "pack", 1)
@@ -283,10 +278,6 @@ class Lowering:
             else:
                 self.draft.over_tasks([call], PACK_TASKS)
         return self.packs[key]
-
-    @property
-    def pack_bytes(self) -> int:
-        return self._pack_bytes
 
     def _conv_dw(self, step: Step, conv: Conv) -> None:
         x, dy = self.value(step.inputs[0]), self._layout_of(step.inputs[1])

@@ -14,6 +14,7 @@ from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.layers import Layer
 from vecgrad.losses import Loss
 from vecgrad.plan import BASES, Plan, Update, make
+from vecgrad.plan.accumulate import RECORD_BYTES
 from vecgrad.plan.plan import Place, Result
 from vecgrad.program.flat import FlatLayout
 from vecgrad.program.shortcut import MOST_BYTES, Shortcut
@@ -181,10 +182,12 @@ class Compiled:
             "arena": aligned(max(plan.arena, 64)),
             "gradients": aligned(plan.gradients * item),
             "packs": aligned(max(plan.packs, 64)),
-            "table": aligned(max(len(plan.segments) * 48, 64)),
+            "table": aligned(max(len(plan.segments) * RECORD_BYTES, 64)),
         }
         if plan.segments:
-            self._memory["table"].array("int64", (len(plan.segments), 6), 0)[...] = plan.segments
+            self._memory["table"].array("int64", (len(plan.segments), RECORD_BYTES // 8), 0)[...] = (
+                plan.segments
+            )
         self._fixed = {name: memory.address for name, memory in self._memory.items()}
         self._fixed |= {"parameters": flat_address, "state": flat_address + entries * item}
         self._phases = tuple(_phase(phase) for phase in plan.phases)
