@@ -19,7 +19,7 @@ LENGTHS = (0, 1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 200)
 def slab_record(number: int, slabs: int, length: int) -> tuple[list[list[int]], int]:
     """A table of which record ``number`` is the one to test, and the entries of its slabs."""
     stride = -(-length // 16) * 16 + 16
-    table = [[-1] * 6 for _ in range(number)] + [[32, stride, slabs, 16, length, length + 1]]
+    table = [[-1] * 7 for _ in range(number)] + [[32, stride, slabs, 16, length, -1, length + 1]]
     return table, 32 + (slabs - 1) * stride + length
 
 
@@ -40,18 +40,18 @@ def test_slabs_meet_in_a_tree(lab: Any, machine: Machine, slabs: int, dtype: str
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_momentum(lab: Any, machine: Machine, dtype: str) -> None:
-    """Two outputs, each the memory of an input; entries outside the record stay."""
+    """Two outputs, each the memory of an input, the gradient elsewhere; entries outside the record stay."""
     w, v, g = Operand(0), Operand(1), Operand(2)
     moved = v * Scalar("momentum") + g
-    spec = FlatMapSpec((w - Scalar("rate") * moved, moved), 3, dtype, ("n", "momentum", "rate"))
+    spec = FlatMapSpec((w - Scalar("rate") * moved, moved), 3, 2, dtype, ("n", "momentum", "rate"))
     for length in LENGTHS:
-        table = np.array([[0] * 6, [-1, -1, -1, 32, -1, length]])
+        table = np.array([[0] * 7, [-1, -1, -1, 5, -1, 32, length]])
         arrays = [lab.integers(i, 32 + length + 3, dtype=dtype) for i in range(3)]
         operands = [table, *arrays, arrays[0], arrays[1]]
         found = lab.run(spec, machine, operands, images=1, scalars=(8, 2, 0.5), begin=1)
         expected = [array.copy() for array in arrays[:2]]
         inside = slice(32, 32 + length)
-        expected[1][inside] = 2 * arrays[1][inside] + arrays[2][inside]
+        expected[1][inside] = 2 * arrays[1][inside] + arrays[2][5 : 5 + length]
         expected[0][inside] -= 0.5 * expected[1][inside]
         for one, other in zip(found[1:3], expected, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -59,11 +59,11 @@ def test_momentum(lab: Any, machine: Machine, dtype: str) -> None:
 
 
 def test_only_real_numbers_are_updated() -> None:
-    for spec in (FlatMapSpec((Operand(0),), 1, "int32"), SlabSumSpec("uint8")):
+    for spec in (FlatMapSpec((Operand(0),), 1, 0, "int32"), SlabSumSpec("uint8")):
         [answer] = registry.candidates(spec, AVX512)
         assert isinstance(answer, Refusal)
 
 
 def test_code_is_generated_for_every_machine(lab: Any, any_machine: Machine) -> None:
-    for spec in (FlatMapSpec((Operand(0) * 2,), 1), SlabSumSpec()):
+    for spec in (FlatMapSpec((Operand(0) * 2,), 1, 0), SlabSumSpec()):
         assert spec.name in lab.assembly(spec, any_machine)

@@ -39,6 +39,8 @@ WINDOWS = {
     "global": window((7, 7), 7),
     "large": window((12, 12), 9, 3, 2),
     "huge": window((17, 16), (17, 16)),
+    "large tiles": window((10, 18), (5, 9), (5, 9)),
+    "large gaps": window((24, 16), 6, 8),
     "one cell": window((3, 3), 1, 2),
 }
 SOME = ("tiles and leftovers", "padded", "dilated")

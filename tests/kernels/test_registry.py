@@ -37,7 +37,7 @@ G = window((4, 4), 2, 2)
 SPECS: tuple[KernelSpec, ...] = (
     MapSpec((Operand(0),), (X,), (X,)),
     CopySpec(X, Layout(1, 1, 256, 256)),
-    FlatMapSpec((Operand(0),), 1),
+    FlatMapSpec((Operand(0),), 1, 0),
     SlabSumSpec(),
     ReduceChannelsSpec("sum", Operand(0), (X,), ONE),
     ReducePixelsSpec(Operand(0), (X,), 16),

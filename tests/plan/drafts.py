@@ -37,8 +37,8 @@ def planned(
     return make(graph, machine, dtype, network.batch, offsets, layout.entries, update)
 
 
-def drafted(network: Network, machine: Machine) -> tuple[Draft, Plan]:
-    """The plan of a training step's gradients and its draft."""
+def drafted(network: Network, machine: Machine, rule: Rule | None = None) -> tuple[Draft, Plan]:
+    """The plan of a training step (without ``rule``: of its gradients) and its draft."""
     drafts: list[Draft] = []
 
     class Kept(Draft):
@@ -47,6 +47,6 @@ def drafted(network: Network, machine: Machine) -> tuple[Draft, Plan]:
             drafts.append(self)
 
     with patch("vecgrad.plan.make.Draft", Kept):
-        plan = planned(network, machine)
+        plan = planned(network, machine, rule)
     [draft] = drafts
     return draft, plan

@@ -14,7 +14,7 @@ from vecgrad.graph.build import Wanted
 from vecgrad.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
 from vecgrad.plan import Plan
 from vecgrad.plan.accumulate import image_groups, slabs_for
-from vecgrad.spec.kernel import ConvDwSpec, ConvDxSpec, ConvSpec
+from vecgrad.spec.kernel import ConvDwSpec, ConvDxSpec, ConvSpec, DenseDxSpec, DenseSpec
 from vecgrad.spec.machine import AVX2, AVX512, BASELINE, NEON, Machine
 from vecgrad.updates import SGD, Adam
 
@@ -64,8 +64,8 @@ def grid(plan: Plan) -> list[tuple[object, ...]]:
                 groups = (spec.image_groups, spec.images_per_group) if isinstance(spec, ConvDwSpec) else ()
                 chunks = (phase.chunks, phase.images_per_chunk) if phase.images_per_chunk else ("tasks",)
                 found.append((call.op, call.scope, *chunks, *groups))
-    # Source and stride may differ by machine; slabs, destinations and lengths may not.
-    return [*found, *((slabs, *rest) for _, _, slabs, *rest in plan.segments)]
+    # Where slabs and gradients lie may differ by machine; how many slabs meet, how long and for whom may not.
+    return [*found, *((slabs, *rest) for _, _, slabs, _, *rest in plan.segments)]
 
 
 @MACHINES
@@ -82,7 +82,9 @@ def test_a_large_weight_gradient_and_a_large_dense_layer_go_by_blocks() -> None:
     for s in specs:
         if isinstance(s, (ConvSpec, ConvDxSpec, ConvDwSpec)):
             modes[type(s)].add(s.mode)
-    assert modes[ConvSpec] == modes[ConvDwSpec] == modes[ConvDxSpec] == {"images", "blocks"}
+    assert modes[ConvDwSpec] == {"images", "blocks"}
+    assert modes[ConvSpec] == modes[ConvDxSpec] == {"images"}
+    assert {DenseSpec, DenseDxSpec} < set(modes)
 
 
 @MACHINES

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 from vecgrad.kernels import _pooled as _pooling
 from vecgrad.kernels import _slide_tile as sliding
 from vecgrad.kernels import _winograd_cost as cost
-from vecgrad.kernels import _within, choose, slide, winograd
+from vecgrad.kernels import _within, choose, dense, slide, winograd
 from vecgrad.kernels._gather_tile import gather_cycles
 from vecgrad.kernels._winograd_tiles import Grid
 from vecgrad.spec.geometry import Conv
@@ -21,6 +21,7 @@ from vecgrad.spec.kernel import (
     ConvDwSpec,
     ConvDxSpec,
     ConvSpec,
+    DenseSpec,
     Epilogue,
     KernelSpec,
     PackSpec,
@@ -67,7 +68,7 @@ class Gathered:
     tasks it is cut into (0: chunks of images), and what was not chosen, with the reason. not_pooled: why the spec leaves the
     epilogue's pooling to a pass of its own."""
 
-    spec: ConvSpec | ConvDxSpec | SlideSpec | WinogradSpec
+    spec: ConvSpec | ConvDxSpec | DenseSpec | SlideSpec | WinogradSpec
     pack: PackSpec | SlidePackSpec | WinogradPackSpec | None
     tasks: int = 0
     refused: tuple[str, ...] = ()
@@ -77,9 +78,11 @@ class Gathered:
 def gather(
     conv: Conv, direction: Literal["forward", "dx"], input: Layout, output: Layout, machine: Machine, *,
     epilogue: Epilogue, scalars: tuple[str, ...], images: int, batch: int, direct_by_blocks: bool, algorithm: Algorithm,
+    weights_change: bool = False,
 ) -> Gathered:  # fmt: skip
     """The kernel for chunks of ``images`` images of a batch of ``batch``. ``input`` and ``output`` are what the direction reads
-    and writes. direct_by_blocks: a direct kernel has tasks of blocks of weights.
+    and writes. direct_by_blocks: a direct kernel has tasks of blocks of weights. weights_change: between two runs, so that a
+    pack serves only one.
 
     >>> from vecgrad.spec.geometry import window
     >>> from vecgrad.spec.machine import AVX512
@@ -91,8 +94,9 @@ def gather(
     ('WinogradSpec', 'conv.direct')
     """
     asked = _Asked(
-        conv, direction, input, output, machine, epilogue, scalars, images, batch, direct_by_blocks
-    )
+        conv, direction, input, output, machine, epilogue, scalars, images, batch, direct_by_blocks,
+        weights_change,
+    )  # fmt: skip
     refused: tuple[str, ...] = ()
     for name, family in (("winograd", _winograd), ("slide", _slide)):
         found = family(asked, algorithm)
@@ -116,6 +120,7 @@ class _Asked:
     images: int
     batch: int
     direct_by_blocks: bool
+    weights_change: bool
 
     @property
     def name(self) -> str:
@@ -194,6 +199,9 @@ def _direct(asked: _Asked) -> Gathered:
         conv, asked.input, asked.output, machine, epilogue=epilogue, scalars=asked.scalars,
         mode="blocks" if by_blocks else "images", images=asked.batch if by_blocks else asked.images,
     )  # fmt: skip
+    if by_blocks and asked.weights_change and dense.serves(conv, asked.batch):
+        whole = dense.cut(spec, asked.batch, machine)
+        return Gathered(whole, None, dense.blocks(whole, machine))
     tasks = choose.blocks(spec, machine) if by_blocks else 0
     if asked.batch == 1 and not tasks:
         spec, tasks = _within.direct(spec, cost.direct_cycles(conv, asked.direction), machine)

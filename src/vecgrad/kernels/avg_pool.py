@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vecgrad.kernels import access, pool, windows
-from vecgrad.kernels.access import Block, Cursor
+from vecgrad.kernels.access import Block, Carried, Cursor
 from vecgrad.kernels.builder import Builder, Value
 from vecgrad.kernels.expression import Formula, cost
 from vecgrad.kernels.offer import Offer, Refusal
@@ -11,6 +11,8 @@ from vecgrad.spec.geometry import Window
 from vecgrad.spec.kernel import AvgPoolDxSpec, AvgPoolSpec
 from vecgrad.spec.machine import Machine
 
+# Vectors of one pooled pixel that are divided and spread together over a large window.
+_SPREAD = 4
 # Sums of a rim window that run side by side: an addition takes about four cycles.
 _CHAINS = 4
 
@@ -76,7 +78,7 @@ def offer_dx(spec: AvgPoolDxSpec, machine: Machine) -> Offer | Refusal:
     if reason := pool.refusal(g, spec.dx, spec.dy, epilogue.inputs, spec.dx):
         return Refusal(name, reason)
     work = -(-2 * g.taps // (g.stride[0] * g.stride[1])) + cost([epilogue.expr])
-    inner = pool.inner_inputs(g, _cells(g, spec.count_padding))
+    inner = 1.0 if _covers(g) else pool.inner_inputs(g, _cells(g, spec.count_padding))
     return pool.offer(name, machine, spec.dx, work, inner, (spec.dy, *epilogue.inputs), (spec.dx,))
 
 
@@ -85,6 +87,14 @@ def _cells(g: Window, count_padding: bool) -> tuple[windows.Cells, windows.Cells
     if count_padding:
         return pool.cells(g, (0, g.out_size[0]), (0, g.out_size[1]))
     return pool.cells(g, windows.inside(g.rows), windows.inside(g.cols))
+
+
+def _covers(g: Window) -> bool:
+    """Whether each input pixel lies in one window, and windows hold nothing else."""
+    return all(
+        a.dilation == 1 and a.stride == a.kernel and a.before == 0 and a.size == a.out * a.stride
+        for a in (g.rows, g.cols)
+    )
 
 
 def generate_dx(spec: AvgPoolDxSpec, machine: Machine) -> str:
@@ -98,6 +108,26 @@ def generate_dx(spec: AvgPoolDxSpec, machine: Machine) -> str:
     cursors.append(access.cursor(b, 1 + len(inputs), spec.dx, pixels_in, ahead=False))
     last_exact = access.exact(b, (spec.dy, *inputs), (spec.dx,))
     cells = _cells(g, spec.count_padding)
+
+    def spread(there: list[Cursor], p: Value, q: Value) -> None:
+        output = there[0].pixel(b.add(b.mul(p, Q), q))
+        corner = b.add(b.mul(p, g.stride[0] * W), b.mul(q, g.stride[1]))
+
+        def vectors(blocks: list[Block]) -> None:
+            dy = output.over(blocks)
+            shares = [b.fdiv(dy.read(number), b.number(g.taps)) for number in range(len(blocks))]
+            with b.loop(0, g.stride[0]) as down:
+                first = b.add(corner, b.mul(down.i, W))
+
+                def pixel(column: Value, carried: Carried) -> Carried:
+                    places = [c.pixel(b.add(first, column)) for c in there[1:]]
+                    for block, share in zip(blocks, shares, strict=True):
+                        pool.store(formula, places, [block], share)
+                    return carried
+
+                access.unrolled(b, g.stride[1], 2, pixel)
+
+        access.each_group(b, spec.dx.channels, last_exact, _SPREAD, vectors)
 
     def inner(there: list[Cursor], k: Value, m: Value) -> None:
         assert cells is not None
@@ -142,7 +172,10 @@ def generate_dx(spec: AvgPoolDxSpec, machine: Machine) -> str:
 
         access.each_group(b, spec.dx.channels, last_exact, 1, vector)
 
-    windows.each_input(b, g, cells, cursors, inner, rim)
+    if cells is None and _covers(g):
+        windows.each_window(b, g, cursors, spread)
+    else:
+        windows.each_input(b, g, cells, cursors, inner, rim)
     return b.function(spec.name)
 
 

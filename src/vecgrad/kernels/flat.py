@@ -1,7 +1,7 @@
 """Kernels over the flat parameter arrays: update rules, and the sum of partial gradients.
 
 Both are called once per record of a table of 64-bit integers (source, slab stride, slabs, destination,
-length, update length), all counted in entries.
+length, parameter, update length), all counted in entries.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from vecgrad.kernels.offer import Offer, Refusal, predicted
 from vecgrad.spec.kernel import FlatMapSpec, SlabSumSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 
-_SOURCE, _STRIDE, _SLABS, _DESTINATION, _LENGTH, _UPDATE_LENGTH = range(6)
-_RECORD_BYTES = 48
+_SOURCE, _STRIDE, _SLABS, _DESTINATION, _LENGTH, _PARAMETER, _UPDATE_LENGTH = range(7)
+_RECORD_BYTES = 56
 _COUNTS = (1, 2, 4, 8, 16)
 
 
@@ -32,8 +32,11 @@ def offer_map(spec: FlatMapSpec, machine: Machine) -> Offer | Refusal:
 def generate_map(spec: FlatMapSpec, machine: Machine) -> str:
     b = Builder(machine, spec.dtype)
     formula = Formula(b, spec.exprs, spec.scalars)
-    first = _field(b, _DESTINATION)
-    arrays = [b.entry(b.operand(1 + n), first) for n in range(spec.inputs + len(spec.exprs))]
+    first, gradient = _field(b, _PARAMETER), _field(b, _DESTINATION)
+    arrays = [
+        b.entry(b.operand(1 + n), gradient if n == spec.gradient else first)
+        for n in range(spec.inputs + len(spec.exprs))
+    ]
 
     def body(i: Value, mask: Value | None) -> None:
         values = formula.write([access.load_run(b, b.entry(a, i), mask) for a in arrays[: spec.inputs]])

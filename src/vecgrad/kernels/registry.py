@@ -14,6 +14,7 @@ from vecgrad.kernels import (
     conv,
     conv_dw,
     conv_dw_rows,
+    dense,
     flat,
     maps,
     max_pool,
@@ -68,6 +69,8 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("avg_pool.gather", specs.AvgPoolDxSpec, avg_pool.offer_dx, avg_pool.generate_dx),
     Kernel("conv.direct", specs.ConvSpec, conv.offer, conv.generate, conv.scratch_bytes),
     Kernel("conv_dx.direct", specs.ConvDxSpec, conv.offer, conv.generate, conv.scratch_bytes),
+    Kernel("conv.dense", specs.DenseSpec, dense.offer, dense.generate, dense.scratch_bytes),
+    Kernel("conv_dx.dense", specs.DenseDxSpec, dense.offer, dense.generate, dense.scratch_bytes),
     Kernel("conv_dw.direct", specs.ConvDwSpec, conv_dw.offer, conv_dw.generate, conv_dw.scratch_bytes),
     Kernel(
         "conv_dw.rows",

@@ -111,6 +111,13 @@ def each_output(
         _around(b, g.out_size, *spans, lambda p, q: rim(there, p, q))
 
 
+def each_window(b: Builder, g: Window, cursors: Sequence[Cursor], body: Body) -> None:
+    """For each image: ``body(cursors, p, q)`` for every output."""
+    with b.loop(0, b.images) as image:
+        there = [c.image(image.i) for c in cursors]
+        _rectangle(b, (0, g.out_size[0]), (0, g.out_size[1]), lambda p, q: body(there, p, q))
+
+
 def each_input(
     b: Builder,
     g: Window,

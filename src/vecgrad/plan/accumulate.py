@@ -6,7 +6,7 @@ plan's batch size and the layer's shape, never on threads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vecgrad.plan.draft import Buffer
 
@@ -14,6 +14,12 @@ from vecgrad.plan.draft import Buffer
 # pass through the second-level cache and leave enough tasks for the threads.
 MOST_SLABS = 16
 SEGMENT = 1024
+# Entries of a task where nothing meets and only the rule changes parameters, three arrays of 16 KB; and of a large sum's, whose
+# table would be large itself.
+_ALONE = 4096
+_ALONE_LARGE = 8192
+_RECORD_WORDS = 7
+RECORD_BYTES = 8 * _RECORD_WORDS
 
 # A weight gradient with at most this many entries is summed chunk by chunk beside the layer's other
 # work (16 slabs of 128 KB); a larger one by tasks over blocks of it.
@@ -58,7 +64,10 @@ def image_groups(blocks: int, batch_size: int, least: int = 1, most: int = 0) ->
 @dataclass(eq=False)
 class Accumulator:
     """One sum over images: ``slabs`` partial sums of ``length`` entries, ``stride`` entries apart, that end at
-    ``destination`` in the gradients. ``parameter``: it is a parameter's gradient. With one slab it is written there at once."""
+    ``destination`` in the gradients. ``parameter``: it is a parameter's gradient. With one slab it is written there at once.
+
+    home: where the parameter begins in the flat arrays, in entries. alone: its one slab lies in the arena instead.
+    """
 
     slab: Buffer
     length: int
@@ -67,20 +76,39 @@ class Accumulator:
     destination: int
     parameter: bool
     summed: bool = False
+    alone: bool = False
+    home: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.home = self.destination
+
+    @property
+    def segment(self) -> int:
+        """Entries of one record of the table; the last may have fewer."""
+        if self.slabs > 1:
+            return SEGMENT
+        return _ALONE_LARGE if self.length >= 128 * SEGMENT else _ALONE
+
+    @property
+    def records(self) -> int:
+        """How many records of the table it has."""
+        return -(-self.length // self.segment)
 
     def segments(self, item: int) -> list[tuple[int, ...]]:
         """Its records of the table (see ``FlatMapSpec``); to be asked when the slab has its place."""
         found: list[tuple[int, ...]] = []
-        for start in range(0, self.length, SEGMENT):
-            length = min(SEGMENT, self.length - start)
+        destination = self.slab.offset // item if self.alone else self.destination
+        for start in range(0, self.length, self.segment):
+            length = min(self.segment, self.length - start)
             direct = self.slabs == 1
             found.append(
                 (
                     0 if direct else self.slab.offset // item + start,
                     self.stride,
                     self.slabs,
-                    self.destination + start,
+                    destination + start,
                     0 if direct else length,
+                    self.home + start,
                     length if self.parameter else 0,
                 )
             )

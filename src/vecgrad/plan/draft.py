@@ -15,7 +15,7 @@ from vecgrad.spec.tensor import Layout
 class Buffer:
     """Memory for one value. ``base`` is None until it is known whether it lives in the arena or in frames.
 
-    nbytes: per image if batched, else in all. touches: the (phase, call) numbers that read or write it.
+    nbytes: per image if batched, else in all. touches: the (phase, call) numbers that read or write it, once it is settled.
     """
 
     nbytes: int
@@ -61,7 +61,7 @@ class DraftCall:
     refused: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(eq=False)
 class DraftPhase:
     """Calls over one chunk grid; images_per_chunk 0: tasks."""
 
@@ -97,7 +97,7 @@ class Draft:
         if last is None or not last.images_per_chunk or last.part != "main":
             last = DraftPhase("main", self.chunks, self.images_per_chunk)
             self.phases.append(last)
-        self._add(last, call)
+        last.calls.append(call)
 
     def over_tasks(self, calls: list[DraftCall], tasks: int, part: str = "main") -> None:
         """A phase of tasks; what is a single task goes on where the last phase was one, and saves a barrier."""
@@ -107,18 +107,25 @@ class Draft:
             and last is not None
             and (last.chunks, last.images_per_chunk, last.part) == (1, 0, part)
         ):
-            phase = last
+            last.calls.extend(calls)
         else:
-            phase = DraftPhase(part, tasks, 0)
-            self.phases.append(phase)
-        for call in calls:
-            self._add(phase, call)
+            self.phases.append(DraftPhase(part, tasks, 0, list(calls)))
 
-    def _add(self, phase: DraftPhase, call: DraftCall) -> None:
-        phase.calls.append(call)
-        here = (len(self.phases) - 1, len(phase.calls) - 1)
-        for buffer in (*(argument.buffer for argument in call.arguments), *call.keeps):
-            buffer.touches.append(here)
+    def insert(self, number: int, phase: DraftPhase) -> None:
+        """Puts ``phase`` before the one that is ``number`` now."""
+        self.phases.insert(number, phase)
+
+    def into_arena(self, buffer: Buffer) -> None:
+        """The buffer has no place of its own any more, and lives in the arena as long as it is touched."""
+        buffer.base, buffer.kept = None, False
+        if buffer not in self.buffers:
+            self.buffers.append(buffer)
+
+    def _touch(self) -> None:
+        for phase_number, phase in enumerate(self.phases):
+            for call_number, call in enumerate(phase.calls):
+                for buffer in (*(argument.buffer for argument in call.arguments), *call.keeps):
+                    buffer.touches.append((phase_number, call_number))
 
     def settle(self) -> tuple[int, int]:
         """Gives every buffer its place; (bytes of the arena, bytes of a thread's frame).
@@ -127,6 +134,7 @@ class Draft:
         frame of the thread that works on it, where it stays in cache. All others live in the arena for as
         long as any phase touches them.
         """
+        self._touch()
         arena: list[Interval] = []
         frames: dict[int, list[Interval]] = {}
         for number, buffer in enumerate(self.buffers):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.kernels import algorithm
 from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.plan import channels
-from vecgrad.plan.accumulate import BESIDE, SEGMENT, Accumulator, image_groups
+from vecgrad.plan.accumulate import BESIDE, RECORD_BYTES, Accumulator, image_groups
 from vecgrad.plan.dense import flat_layout, flattened, many_weights, same_memory
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, Stored
 from vecgrad.plan.fuse import Step, renamed
@@ -54,6 +54,7 @@ class Lowering:
         self.draft = draft
         self.scalars = scalars
         self.algorithm: Algorithm = algorithm
+        self.weights_change = False
         self.accumulators: list[Accumulator] = []
         self.packs: dict[tuple[int, PackSpec | SlidePackSpec | WinogradPackSpec], Buffer] = {}
         self.pack_calls: list[DraftCall] = []
@@ -61,7 +62,6 @@ class Lowering:
         self.constant_calls: list[DraftCall] = []
         self._results = {renamed(ref) for ref in graph.outputs.values()}
         self.gradient_entries = entries
-        self._pack_bytes = 0
         self._values: dict[Ref, Stored] = {}
         # Un-poolings that no step has made: kernels that read their results may do so on the way.
         self._unpoolings: dict[Ref, Step] = {}
@@ -101,7 +101,7 @@ class Lowering:
         """Memory for a result. constant: it is kept beside the packs, for as long as the parameters do not change."""
         layout = self._layout(ref)
         if constant:
-            buffer = self._beside_packs(layout.nbytes)
+            buffer = Buffer(layout.nbytes, False, "packs")
         elif not ref.batched and ref in self._destination:
             buffer = self.draft.buffer(layout, "gradients", self._destination[ref] * self.item)
         else:
@@ -133,17 +133,15 @@ class Lowering:
         pending = [a for a in self.accumulators if not a.summed]
         if not pending:
             return
-        first = sum(-(-a.length // SEGMENT) for a in self.accumulators if a.summed)
-        count = sum(-(-a.length // SEGMENT) for a in pending)
+        first = sum(a.records for a in self.accumulators if a.summed)
         if any(a.slabs > 1 for a in pending):
-            self.draft.over_tasks([self.sum_call(first, count)], count)
+            self.draft.over_tasks([self.sum_call(first, pending)], sum(a.records for a in pending))
         for a in pending:
             a.summed = True
 
-    def sum_call(self, first: int, count: int) -> DraftCall:
-        """The call that sums the slabs of segments first … first + count − 1."""
-        pending = [a for a in self.accumulators if not a.summed]
-        table = Buffer(0, False, "table", first * 48)
+    def sum_call(self, first: int, pending: Sequence[Accumulator]) -> DraftCall:
+        """The call that sums the slabs of ``pending``, whose records begin at number ``first``."""
+        table = Buffer(0, False, "table", first * RECORD_BYTES)
         # The slabs are listed so that they live until here; the kernel is given the arena and finds them by the table.
         arguments = (
             Argument(table), Argument(Buffer(0, False, "arena", 0)), Argument(Buffer(0, False, "gradients", 0)),
@@ -255,6 +253,7 @@ class Lowering:
             conv, "forward" if forward else "dx", inside, outside, self.machine,
             epilogue=epilogue, scalars=self._used(epilogue), images=self.draft.images_per_chunk,
             batch=self.draft.batch_size, direct_by_blocks=by_blocks, algorithm=self.algorithm,
+            weights_change=self.weights_change,
         )  # fmt: skip
         if found.not_pooled:
             first, pool = step.apart
@@ -280,7 +279,10 @@ class Lowering:
         if key not in self.packs:
             nbytes = -(-pack.entries * self.item // 4096) * 4096
             parameter = weights.buffer.base == "parameters"
-            packed = self._beside_packs(nbytes) if parameter else self.draft.block(nbytes)
+            if parameter:
+                packed = Buffer(nbytes, False, "packs")
+            else:
+                packed = self.draft.block(nbytes)
             call = DraftCall(pack, (Argument(weights.buffer), Argument(packed)), None, "pack", 1)
             self.packs[key] = packed
             if parameter:
@@ -288,17 +290,6 @@ class Lowering:
             else:
                 self.draft.over_tasks([call], PACK_TASKS)
         return self.packs[key]
-
-    def _beside_packs(self, nbytes: int) -> Buffer:
-        """Memory for what is derived from parameters, and made when these change."""
-        made = Buffer(nbytes, False, "packs", self._pack_bytes)
-        # A line between packs keeps them from lying a multiple of 4096 bytes apart.
-        self._pack_bytes += -(-nbytes // 64) * 64 + 64
-        return made
-
-    @property
-    def pack_bytes(self) -> int:
-        return self._pack_bytes
 
     def _conv_dw(self, step: Step, conv: Conv) -> None:
         x, dy = self.value(step.inputs[0]), self._layout_of(step.inputs[1])

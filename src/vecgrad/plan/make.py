@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from vecgrad.graph.nodes import Graph, Ref
+from vecgrad.graph.nodes import Graph
 from vecgrad.graph.verify import verify
 from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.kernels.offer import Refusal
 from vecgrad.kernels.registry import candidates, cheapest, kernel_of
-from vecgrad.plan.accumulate import SEGMENT, slabs_for
-from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, DraftPhase, Stored
+from vecgrad.plan.accumulate import slabs_for
+from vecgrad.plan.draft import Argument, Draft, DraftCall, DraftPhase, Stored
 from vecgrad.plan.fuse import Step, fuse, renamed
-from vecgrad.plan.lower import PACK_TASKS, Lowering
+from vecgrad.plan.lower import Lowering
 from vecgrad.plan.plan import Plan, PlannedCall, PlannedPhase, Result
+from vecgrad.plan.schedule import Update, add_update, pack_once, pack_when_read
 from vecgrad.plan.simplify import simplify
 from vecgrad.spec.errors import CompileError
 from vecgrad.spec.geometry import Window
-from vecgrad.spec.kernel import FlatMapSpec, MapSpec
+from vecgrad.spec.kernel import MapSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
-from vecgrad.spec.scalar import Expr, Operand, substitute
-
-
-@dataclass(frozen=True)
-class Update:
-    """The update rule as a graph over the flat arrays (``graph.build.record_update``) and its state's names."""
-
-    graph: Graph
-    state: tuple[str, ...]
-    scalars: tuple[str, ...]
+from vecgrad.spec.scalar import Operand
 
 
 def make(
@@ -38,34 +30,36 @@ def make(
 ) -> Plan:  # fmt: skip
     """The plan of ``graph`` for ``machine``.
 
-    offsets: where each parameter begins in the flat arrays of ``entries`` entries. With ``update`` the plan goes on,
-    in its part "update", to change the parameters by their gradients. algorithm: "auto", or "direct" for convolutions
-    without Winograd's transforms.
+    offsets: where each parameter begins in the flat arrays of ``entries`` entries. With ``update`` the plan also changes
+    the parameters by their gradients, which are then no results: some are gone by the end. algorithm: "auto", or "direct"
+    for convolutions without Winograd's transforms.
     """
     graph = verify(simplify(verify(graph)))
     scalars = ("images", "inverse_weight", "learning_rate", *(update.scalars if update else ()))
     chunks = slabs_for(batch_size)
     draft = Draft(batch_size, chunks, -(-batch_size // chunks))
     lowering = Lowering(graph, machine, dtype, draft, scalars, offsets, entries, algorithm)
+    lowering.weights_change = update is not None
     for step in fuse(graph):
         lowering.lower(step)
-    stored = _keep_results(graph, lowering, offsets)
+    results = _keep_results(graph, lowering, offsets)
+    if update is not None:
+        results = {name: stored for name, stored in results.items() if not name.startswith("gradient.")}
     _keep_statistics(graph, lowering, offsets)
+    packs = lowering.pack_calls
     if update is None:
         lowering.finish_sums()
     else:
-        _add_update(draft, lowering, update, entries, dtype)
-    if lowering.constant_calls:
-        draft.over_tasks(lowering.constant_calls, 1, "pack")
-    if lowering.pack_calls:
-        draft.over_tasks(lowering.pack_calls, PACK_TASKS, "pack")
+        packs = pack_when_read(draft, packs)
+        add_update(draft, lowering, update, entries)
+    pack_bytes = pack_once(draft, lowering.constant_calls, packs)
     arena, frame = draft.settle()
     item = ITEM_BYTES[dtype]
     segments = tuple(record for a in lowering.accumulators for record in a.segments(item))
     phases = tuple(_phase(phase, draft, machine) for phase in draft.phases)
     return Plan(
-        machine, dtype, batch_size, phases, arena, frame, lowering.pack_bytes, lowering.gradient_entries,
-        segments, scalars, _results(graph, stored, draft),
+        machine, dtype, batch_size, phases, arena, frame, pack_bytes, lowering.gradient_entries,
+        segments, scalars, _results(graph, results, draft),
     )  # fmt: skip
 
 
@@ -100,43 +94,9 @@ def _keep_statistics(graph: Graph, lowering: Lowering, offsets: Mapping[str, int
 def _results(graph: Graph, stored: Mapping[str, Stored], draft: Draft) -> dict[str, Result]:
     whole = DraftPhase("main", 1, draft.batch_size)
     return {
-        name: Result(draft.place(Argument(stored[name].buffer), whole), stored[name].layout, ref.shape)
-        for name, ref in graph.outputs.items()
-        if name in stored
+        name: Result(draft.place(Argument(s.buffer), whole), s.layout, graph.outputs[name].shape)
+        for name, s in stored.items()
     }
-
-
-def _add_update(draft: Draft, lowering: Lowering, update: Update, entries: int, dtype: str) -> None:
-    """One phase over the segments: the slabs that are still apart meet, then the rule changes the parameters there."""
-    inputs = ("w", "g", *update.state)
-    exprs = tuple(_inlined(update.graph, name, inputs) for name in ("w", *update.state))
-    spec = FlatMapSpec(exprs, len(inputs), dtype, lowering.scalars)
-    item = ITEM_BYTES[dtype]
-    arrays = {"w": Buffer(0, False, "parameters"), "g": Buffer(0, False, "gradients")}
-    arrays |= {name: Buffer(0, False, "state", i * entries * item) for i, name in enumerate(update.state)}
-    arguments = [Buffer(0, False, "table"), *(arrays[name] for name in inputs)]
-    arguments += [arrays[name] for name in ("w", *update.state)]
-    step = Step("update", None, (), exprs[0], (), (), tuple(n for n in update.graph.live() if n.op == "map"))
-    change = DraftCall(spec, tuple(Argument(a) for a in arguments), step, "update", entries)
-    count = sum(-(-a.length // SEGMENT) for a in lowering.accumulators)
-    if any(a.summed for a in lowering.accumulators):
-        lowering.finish_sums()
-        draft.over_tasks([change], count, "update")
-    else:
-        draft.over_tasks([lowering.sum_call(0, count), change], count, "update")
-
-
-def _inlined(graph: Graph, output: str, inputs: tuple[str, ...]) -> Expr:
-    """The named output as one expression of the inputs."""
-
-    def expression(ref: Ref) -> Expr:
-        node = ref.node
-        if node.op == "input":
-            return Operand(inputs.index(str(node.attribute)))
-        assert isinstance(node.attribute, Expr), "an update rule is made of maps"
-        return substitute(node.attribute, tuple(expression(r) for r in node.inputs))
-
-    return expression(graph.outputs[output])
 
 
 def _phase(phase: DraftPhase, draft: Draft, machine: Machine) -> PlannedPhase:

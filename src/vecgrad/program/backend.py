@@ -12,6 +12,7 @@ from vecgrad.kernels.algorithm import Algorithm
 
 if TYPE_CHECKING:
     from vecgrad.program.shortcut import Shortcut
+    from vecgrad.program.stepping import Stepping
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -37,3 +38,5 @@ class Backend(Protocol):
     def shortcut(self, wanted: Wanted, name: str, n: int) -> Shortcut | None: ...
 
     def step(self, x: Array, t: Array, w: Array, scalars: Mapping[str, float]) -> float: ...
+
+    def stepping(self, n: int) -> Stepping | None: ...

@@ -14,10 +14,13 @@ from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.layers import Layer
 from vecgrad.losses import Loss
 from vecgrad.plan import BASES, Plan, Update, make
+from vecgrad.plan.accumulate import RECORD_BYTES
 from vecgrad.plan.plan import Place, Result
 from vecgrad.program.flat import FlatLayout
 from vecgrad.program.shortcut import MOST_BYTES, Shortcut
+from vecgrad.program.stepping import Stepping
 from vecgrad.runtime import (
+    Admission,
     Call,
     Engine,
     Job,
@@ -66,6 +69,8 @@ class NativeBackend:
         self._version = 0
         self._compiled: dict[tuple[Wanted, bool], Compiled] = {}
         self._doorstep = aligned(MOST_BYTES)
+        self._admission: Admission | None = None
+        self._ones = aligned(0)
 
     def changed(self) -> None:
         """The weights were written: what was derived from them is stale."""
@@ -115,9 +120,27 @@ class NativeBackend:
         compiled.set(x, t, w, scalars)
         self._refresh(compiled)
         compiled.run("all", self._thread_count())
+        self._stepped(compiled)
+        return compiled.number("loss")
+
+    def stepping(self, n: int) -> Stepping | None:
+        """The short way for training steps on ``n`` images with class numbers; None where it does not lead there."""
+        if self._loss is None or self._loss.targets != "classes" or not 1 <= n <= self._batch_size:
+            return None
+        if self._admission is None:
+            most, classes = self._batch_size, self.shapes[1][-1]
+            self._admission = Admission(self._dtype, most, classes)
+            self._ones = aligned(most * ITEM_BYTES[self._dtype])
+            self._ones.array(self._dtype, most)[...] = 1
+        return Stepping(
+            self.compiled(TRAINING, training=True), (n, *self.shapes[0]), self._admission, self._ones.address,
+            self._prepared, self._stepped,
+        )  # fmt: skip
+
+    def _stepped(self, compiled: Compiled) -> None:
+        """After a step: its packs are of the new weights, all others of old ones."""
         self._version += 1
         compiled.packed = self._version
-        return compiled.number("loss")
 
     def shortcut(self, wanted: Wanted, name: str, n: int) -> Shortcut | None:
         """The short way to the result ``name`` of ``n`` images; None where it does not lead there."""
@@ -161,16 +184,18 @@ class Compiled:
             "arena": aligned(max(plan.arena, 64)),
             "gradients": aligned(plan.gradients * item),
             "packs": aligned(max(plan.packs, 64)),
-            "table": aligned(max(len(plan.segments) * 48, 64)),
+            "table": aligned(max(len(plan.segments) * RECORD_BYTES, 64)),
         }
         if plan.segments:
-            self._memory["table"].array("int64", (len(plan.segments), 6), 0)[...] = plan.segments
+            self._memory["table"].array("int64", (len(plan.segments), RECORD_BYTES // 8), 0)[...] = (
+                plan.segments
+            )
         self._fixed = {name: memory.address for name, memory in self._memory.items()}
         self._fixed |= {"parameters": flat_address, "state": flat_address + parameters * item}
         self._phases = tuple(_phase(phase) for phase in plan.phases)
         self._ranges = {part: plan.range(part) for part in ("main", "update", "pack")}
         self._ranges["all"] = (0, len(plan.phases))
-        self._loss_cache: dict[str, Array] = {}
+        self._numbers: dict[str, Any] = {}  # memory views, which are read faster than arrays
         self._job: Job | None = None
         self._frames = aligned(64)
         # Whose images the job was given last: a shortcut that finds itself here has nothing to say.
@@ -201,17 +226,26 @@ class Compiled:
         """What the next run reads: C-contiguous arrays of the plan's dtype, which must outlive it."""
         job = self._job or self.job(1)
         for number, array in enumerate((x, t, w)):
-            job.bases[:, number] = address_of(array) if array is not None else 0
+            job.set_base(number, address_of(array) if array is not None else 0)
         job.images = len(x)
         self.given = None
-        for number, name in enumerate(self.plan.scalars[1:], 1):
-            job.scalars[number] = scalars.get(name, 0.0)
+        self.set_scalars(scalars)
 
     def give(self, address: int, n: int) -> None:
-        """What the next runs read, where images are all that they read: ``n`` of them at ``address``."""
+        """The images that the next runs read: ``n`` of them at ``address``."""
         job = self._job or self.job(1)
-        job.bases[:, 0] = address
+        job.set_base(0, address)
         job.images = n
+
+    def set_base(self, number: int, address: int) -> None:
+        """Where something else is that the next runs read, by its number in ``BASES``."""
+        (self._job or self.job(1)).set_base(number, address)
+
+    def set_scalars(self, scalars: Mapping[str, float]) -> None:
+        """The runtime scalars of the next runs; what is not given is zero."""
+        job = self._job or self.job(1)
+        for number, name in enumerate(self.plan.scalars[1:], 1):
+            job.set_scalar(number, scalars.get(name, 0.0))
 
     def run(self, part: str, threads: int) -> None:
         first, end = self._ranges[part]
@@ -225,10 +259,10 @@ class Compiled:
 
     def number(self, name: str) -> float:
         """A result that is a single number."""
-        if name not in self._loss_cache:
+        if name not in self._numbers:
             place = self.plan.results[name].place
-            self._loss_cache[name] = self._memory[place.base].array(self.plan.dtype, (1,), place.offset)
-        return float(self._loss_cache[name][0])
+            self._numbers[name] = self._memory[place.base].array(self.plan.dtype, (1,), place.offset).data
+        return float(self._numbers[name][0])
 
     def result(self, result: Result, x: Array) -> Array:
         """A copy of a result in its public shape, without padding lanes."""

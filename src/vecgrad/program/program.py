@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vecgrad.program.explain import Explanation
     from vecgrad.program.saving import Trained
     from vecgrad.program.shortcut import Shortcut
+    from vecgrad.program.stepping import Stepping
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -89,6 +90,7 @@ class Program:
         self._rescales = isinstance(first, Rescale)
         self._kind = np.dtype(dtype)
         self._shortcuts: dict[tuple[str, tuple[int, ...]], Shortcut] = {}
+        self._steppings: dict[tuple[int, ...], Stepping] = {}
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.input_shape))
@@ -160,13 +162,24 @@ class Program:
         replaces the optimizer's for this step. Raises DataError or ShapeError before anything changes.
         """
         loss, optimizer = self._needs_loss(), self._needs_optimizer()
+        plain = type(x) is type(y) is np.ndarray and sample_weight is None
+        if plain and (short := self._steppings.get(x.shape)) is not None:
+            with self._lock:
+                if short.takes(x, y):
+                    rate = _rate(optimizer.learning_rate if learning_rate is None else learning_rate)
+                    scalars = self._step_scalars(optimizer, short.inverse_weight, rate)
+                    value = short.run(scalars)
+                    self.steps += 1
+                    return value
+        given = x
         x, t, w, inverse = self._labelled(x, y, sample_weight, loss)
         self._enough(len(x))
         rate = _rate(optimizer.learning_rate if learning_rate is None else learning_rate)
         with self._lock:
-            scalars = {"inverse_weight": inverse, "learning_rate": rate, **optimizer.scalars(self.steps + 1)}
-            value = self._backend.step(x, t, w, scalars)
+            value = self._backend.step(x, t, w, self._step_scalars(optimizer, inverse, rate))
             self.steps += 1
+            if plain and (short := self._backend.stepping(len(x))) is not None:
+                self._steppings[given.shape] = short  # with or without a channel of one: the same memory
         return value
 
     def forward(self, x: Any) -> Array:
@@ -290,6 +303,13 @@ class Program:
             if plain and given.shape == x.shape and (short := self._backend.shortcut(wanted, name, len(x))):
                 self._shortcuts[name, x.shape] = short
         return result
+
+    def _step_scalars(self, optimizer: Update, inverse_weight: float, rate: float) -> dict[str, float]:
+        return {
+            "inverse_weight": inverse_weight,
+            "learning_rate": rate,
+            **optimizer.scalars(self.steps + 1),
+        }
 
     def _labelled(self, x: Any, y: Any, sample_weight: Any, loss: Loss) -> tuple[Array, Array, Array, float]:
         x = door.images(x, self.input_shape, self.dtype, self._rescales)

@@ -61,6 +61,9 @@ class ReferenceBackend:
     def shortcut(self, wanted: Wanted, name: str, n: int) -> None:
         """None: the reference goes the long way always."""
 
+    def stepping(self, n: int) -> None:
+        """None: the reference goes the long way always."""
+
     def step(self, x: Array, t: Array, w: Array, scalars: Mapping[str, float]) -> float:
         """One training step; the loss before it."""
         assert self._update is not None

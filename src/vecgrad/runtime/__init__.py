@@ -21,6 +21,7 @@ llvmlite raises CompileError, and ``native_available()`` tells beforehand.
 """
 
 from vecgrad.runtime._processors import processors
+from vecgrad.runtime.admit import Admission
 from vecgrad.runtime.cache import ObjectCache, cache_directory, default_cache
 from vecgrad.runtime.engine import Engine, Source, Statistics, assembly
 from vecgrad.runtime.host import host_isas, host_machine, native_available
@@ -29,6 +30,7 @@ from vecgrad.runtime.table import Call, Job, Operand, Phase
 from vecgrad.runtime.threads import get_num_threads, set_num_threads
 
 __all__ = [
+    "Admission",
     "Call",
     "Engine",
     "Job",

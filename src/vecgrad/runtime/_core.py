@@ -7,11 +7,11 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vecgrad.runtime import _pool_ir, walker
+from vecgrad.runtime import _admit_ir, _pool_ir, walker
 from vecgrad.runtime.cache import default_cache
 from vecgrad.runtime.engine import Engine
 from vecgrad.runtime.host import host_machine
@@ -20,6 +20,7 @@ from vecgrad.spec.machine import restricted
 # A wait inside a job gives the processor away after this long: phases end within microseconds of each
 # other when every thread has a processor of its own, and when not, spinning holds up the one waited for.
 PATIENCE_SECONDS = 20e-6
+ADMITTED = ("float32", "float64")  # whose images have a native check
 _PAUSES = 400  # a calibration run; a pause takes 10 to 60 ns
 
 
@@ -31,6 +32,7 @@ class Core:
     run: Callable[[int, int, int], int]
     serve: Callable[[int, int], None]
     stop: Callable[[int, int], int]
+    admit: Mapping[str, Callable[[int, int, int, int, int, int], int]]
     walk: int
     acquire: int
     release: int
@@ -53,6 +55,7 @@ def core() -> Core:
     # The plainest machine: this code moves integers, and objects in the cache then serve any processor.
     machine = restricted(host, "baseline") if host.is_x86 else host
     modules = {"walk": walker.ir(machine), "clock": walker.clock_ir(), **_pool_ir.modules(machine)}
+    modules |= {_admit_ir.name(dtype): _admit_ir.ir(dtype) for dtype in ADMITTED}
     engine = Engine.load(modules, machine, default_cache(), processes=1)
     word, pointer = ctypes.c_int64, ctypes.c_void_p
     clock, clock_source, callbacks = _clock(engine)
@@ -62,6 +65,12 @@ def core() -> Core:
         run=ctypes.CFUNCTYPE(word, pointer, word, pointer)(engine.address("run")),
         serve=ctypes.CFUNCTYPE(None, pointer, word)(engine.address("serve")),
         stop=ctypes.CFUNCTYPE(word, pointer, word)(engine.address("stop")),
+        admit={
+            dtype: ctypes.CFUNCTYPE(word, pointer, word, pointer, word, word, pointer)(
+                engine.address(_admit_ir.name(dtype))
+            )
+            for dtype in ADMITTED
+        },
         walk=engine.address("walk"),
         # C functions of the stable ABI that need neither a thread state nor the interpreter lock.
         acquire=_pointer(ctypes.pythonapi.PyThread_acquire_lock),

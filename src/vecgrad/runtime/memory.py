@@ -53,7 +53,7 @@ class Memory:
 
 
 def aligned(nbytes: int) -> Memory:
-    """Zeroed memory aligned to a page; from 2 MB on to 2 MB, with huge pages asked for.
+    """Zeroed memory aligned to a page; from 2 MB on to 2 MB, with huge pages asked for where it fills them.
 
     It is private to the process: after a fork each side has its own. Raises ArgumentError for a
     negative size, OSError or MemoryError when the system has no such memory.
@@ -66,10 +66,12 @@ def aligned(nbytes: int) -> Memory:
     if nbytes < HUGE:
         return Memory(_map(max(nbytes, 1)), 0, nbytes)
     buffer = _map(nbytes + HUGE)
+    start = -_address(buffer) % HUGE
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a system without huge pages: ordinary ones serve
-            buffer.madvise(mmap.MADV_HUGEPAGE)
-    return Memory(buffer, -_address(buffer) % HUGE, nbytes)
+            # Ordinary ones also end the block: a huge page that it fills in part would be resident as a whole.
+            buffer.madvise(mmap.MADV_HUGEPAGE, start, nbytes // HUGE * HUGE)
+    return Memory(buffer, start, nbytes)
 
 
 def guarded(nbytes: int, side: Literal["end", "start"] = "end") -> Memory:

@@ -27,16 +27,18 @@ class MapSpec(KernelSpec):
 
 @dataclass(frozen=True)
 class FlatMapSpec(KernelSpec):
-    """An update rule over the flat parameter arrays: array operands of one dtype, each read at the same entry.
+    """An update rule over the flat parameter arrays: array operands of one dtype, entry by entry.
 
     Operands: table, then ``inputs`` input arrays, then one output array for each expr (which may be an
     input's memory). A task (mode *tasks*) is record number ``begin`` of the table of 64-bit integers
-    (source, slab stride, slabs, destination, length, update length), offsets in entries: it covers
-    entries destination … destination + update length − 1 of every array.
+    (source, slab stride, slabs, destination, length, parameter, update length), offsets in entries: it covers
+    entries parameter … parameter + update length − 1 of every array but input number ``gradient``, which lies at
+    destination … in memory of its own.
     """
 
     exprs: tuple[Expr, ...]
     inputs: int
+    gradient: int
     dtype: str = "float32"
     scalars: tuple[str, ...] = ()
 

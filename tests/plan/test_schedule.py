@@ -1,0 +1,126 @@
+"""When a training step packs and changes weights: nothing reads a pack or a gradient that is not there, or weights that are new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.networks import LARGE, LENET, NETWORKS, Network
+from tests.plan.drafts import drafted, planned
+
+from vecgrad.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
+from vecgrad.plan.plan import Plan, PlannedCall
+from vecgrad.program.flat import FlatLayout
+from vecgrad.spec.machine import AVX2, AVX512, Machine
+from vecgrad.updates import SGD, Adam
+
+# Packs, slabs and one gradient of a megabyte and more.
+WIDE = Network(
+    Sequential(
+        (Conv2D(64, 3, padding=1), ReLU(), MaxPool2D(2), Conv2D(128, 3, padding=1), ReLU(), MaxPool2D(2),
+         Conv2D(256, 3, padding=1), ReLU(), Flatten(), Dense(128), ReLU(), Dense(10))
+    ),
+    (32, 32, 3), batch=128,
+)  # fmt: skip
+ALL = {"wide": WIDE, "large": LARGE, "lenet": LENET, **NETWORKS}
+MACHINES = pytest.mark.parametrize("machine", [AVX512, AVX2], ids=lambda m: m.isa)
+
+
+def numbered(plan: Plan) -> Iterator[tuple[int, PlannedCall]]:
+    return ((number, call) for number, phase in enumerate(plan.phases) for call in phase.calls)
+
+
+def updates(plan: Plan) -> list[tuple[int, int, int]]:
+    """(phase, first entry, entries) of each record that an update changes parameters by."""
+    found = []
+    for number, call in numbered(plan):
+        if call.op == "update":
+            first = call.operands[0].offset // (8 * len(plan.segments[0]))
+            for record in plan.segments[first : first + plan.phases[number].chunks]:
+                found.append((number, record[-2], record[-1]))
+    return found
+
+
+@pytest.mark.parametrize("network", ALL.values(), ids=list(ALL))
+def test_each_parameter_is_changed_once_and_read_no_more(network: Network) -> None:
+    plan = planned(network, AVX512, SGD(momentum=0.9))
+    slots = FlatLayout.of(network.model.parameters(network.shape)).slots
+    changed = sorted((first, length, number) for number, first, length in updates(plan) if length)
+    covered = {entry for first, length, _ in changed for entry in range(first, first + length)}
+    assert sum(length for _, length, _ in changed) == len(covered)
+    assert covered == {e for slot in slots.values() for e in range(slot.offset, slot.offset + slot.length)}
+    for number, call in numbered(plan):
+        if call.op == "update" or plan.phases[number].part == "pack":
+            continue
+        for place in call.operands:
+            if place.base == "parameters":
+                assert all(
+                    number < when
+                    for first, length, when in changed
+                    if first <= place.offset // 4 < first + length
+                ), f"{call.op} of {call.scope} reads weights that an update has changed"
+
+
+@MACHINES
+@pytest.mark.parametrize("network", ALL.values(), ids=list(ALL))
+def test_gradients_come_before_their_update(network: Network, machine: Machine) -> None:
+    plan = planned(network, machine, Adam())
+    where = {(plan.segments[r][-2]): when for when, r in _records(plan)}
+    slots = FlatLayout.of(network.model.parameters(network.shape)).slots
+    for number, call in numbered(plan):
+        if call.op in ("conv_dw", "reduce_pixels") and call.scope:
+            scope = call.scope.split("+")[0]
+            kind = "weight" if call.op == "conv_dw" else "bias"
+            slot = slots.get(f"{scope}.{kind}")
+            if slot is not None:
+                assert where[slot.offset] > number
+
+
+def _records(plan: Plan) -> Iterator[tuple[int, int]]:
+    for number, call in numbered(plan):
+        if call.op == "update":
+            first = call.operands[0].offset // (8 * len(plan.segments[0]))
+            yield from ((number, r) for r in range(first, first + plan.phases[number].chunks))
+
+
+def test_megabytes_are_packed_and_given_back_within_a_step() -> None:
+    plan = planned(WIDE, AVX512, SGD(momentum=0.9))
+    parts = [[call.op for call in phase.calls] for phase in plan.phases if phase.part == "main"]
+    early = [ops for ops in parts if ops[-1] == "update"]
+    assert ["update"] in early, "the first dense layer's gradient has a phase of its own"
+    assert ["sum", "update"] in early
+    assert all(ops in (["update"], ["sum", "update"]) for ops in early)
+    assert sum(set(ops) == {"pack"} for ops in parts) >= 2
+    assert not any({"pack", "conv"} <= set(ops) for ops in parts)
+    gradients = planned(WIDE, AVX512)
+    entries = FlatLayout.of(WIDE.model.parameters(WIDE.shape)).entries
+    assert gradients.gradients >= entries, "who asks for gradients gets them all"
+    assert plan.gradients < entries // 2
+    assert plan.packs < gradients.packs // 8
+
+
+def test_a_small_network_has_no_phase_more() -> None:
+    plan = planned(LENET, AVX512, SGD(momentum=0.9))
+    assert [phase.part for phase in plan.phases].count("update") == 1
+    assert {call.op for phase in plan.phases if phase.part == "main" for call in phase.calls}.isdisjoint(
+        {"update", "pack"}
+    )
+
+
+def test_what_is_packed_in_a_step_is_packed_before_it_is_read() -> None:
+    draft, _ = drafted(WIDE, AVX512, SGD(momentum=0.9))
+    packs = 0
+    for number, phase in enumerate(draft.phases):
+        for call in phase.calls:
+            buffer = call.arguments[-1].buffer
+            if call.op == "pack" and phase.part == "main":
+                packs += 1
+                touches = sorted({when for when, _ in buffer.touches})
+                assert buffer.base == "arena"
+                assert touches[0] == number < touches[1]
+    assert packs
+
+
+def test_gradients_are_no_results_of_a_step() -> None:
+    assert set(planned(WIDE, AVX512, SGD()).results) == {"loss"}
+    assert "gradient.0.weight" in planned(WIDE, AVX512).results
