@@ -9,7 +9,7 @@ from typing import TypeVar
 from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.kernels import algorithm
 from vecgrad.kernels.algorithm import Algorithm
-from vecgrad.plan import channels
+from vecgrad.plan import channels, elementwise
 from vecgrad.plan.accumulate import BESIDE, RECORD_BYTES, Accumulator, image_groups
 from vecgrad.plan.dense import flat_layout, flattened, many_weights, same_memory
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, Stored
@@ -60,7 +60,7 @@ class Lowering:
         self.pack_calls: list[DraftCall] = []
         # What depends on parameters alone is no work of a step: it is made when these change, before the packs.
         self.constant_calls: list[DraftCall] = []
-        self._results = {renamed(ref) for ref in graph.outputs.values()}
+        self.results = {renamed(ref) for ref in graph.outputs.values()}
         self.gradient_entries = entries
         self._values: dict[Ref, Stored] = {}
         # Un-poolings that no step has made: kernels that read their results may do so on the way.
@@ -110,7 +110,7 @@ class Lowering:
         self._values[ref] = stored
         return stored
 
-    def _sum(self, ref: Ref, length: int, slabs: int) -> tuple[Accumulator, Argument]:
+    def sum_over_images(self, ref: Ref, length: int, slabs: int) -> tuple[Accumulator, Argument]:
         """An accumulator for ``ref`` and the argument through which a chunk's kernel reaches its slab."""
         parameter = ref in self._destination
         if parameter:
@@ -189,12 +189,8 @@ class Lowering:
                 self._pool(step, w, None)
             case (("avg_pool" | "avg_pool_dx"), (Window() as w, bool() as counted)):
                 self._pool(step, w, counted)
-            case "map", _:
-                self._map(step)
-            case (("reduce_sum" | "reduce_max"), _):
-                self._reduce_channels(step)
-            case "reduce_pixels", _:
-                self._reduce_pixels(step)
+            case (("map" | "reduce_sum" | "reduce_max" | "reduce_pixels"), _):
+                elementwise.lower(self, step)
             case "reshape", _:
                 self._reshape(step)
             case (("concat" | "part" | "moments"), _):
@@ -202,7 +198,7 @@ class Lowering:
             case _:
                 raise CompileError(f"no kernel is known for {step.op}")
 
-    def _call(
+    def call(
         self,
         step: Step,
         spec: KernelSpec,
@@ -251,7 +247,7 @@ class Lowering:
         by_blocks = many_weights(conv, forward, self.item)
         found = algorithm.gather(
             conv, "forward" if forward else "dx", inside, outside, self.machine,
-            epilogue=epilogue, scalars=self._used(epilogue), images=self.draft.images_per_chunk,
+            epilogue=epilogue, scalars=self.used(epilogue), images=self.draft.images_per_chunk,
             batch=self.draft.batch_size, direct_by_blocks=by_blocks, algorithm=self.algorithm,
             weights_change=self.weights_change,
         )  # fmt: skip
@@ -307,11 +303,11 @@ class Lowering:
         spec, step, source = self._source(found.spec, step, step.inputs[1])
         operands = (Argument(x.buffer), *source)
         if beside:
-            _, slab = self._sum(step.results[0], length, self.draft.chunks)
+            _, slab = self.sum_over_images(step.results[0], length, self.draft.chunks)
             call = DraftCall(spec, (*operands, slab), step, step.op, batch, True, refused=found.refused)
             self.draft.over_images(call)
             return
-        total, slab = self._sum(step.results[0], length, spec.image_groups)
+        total, slab = self.sum_over_images(step.results[0], length, spec.image_groups)
         spec = replace(spec, slab_stride=total.stride)
         whole = replace(slab, per_chunk=0)
         call = DraftCall(spec, (*operands, whole), step, step.op, batch, refused=found.refused)
@@ -342,55 +338,12 @@ class Lowering:
     def _pool(self, step: Step, w: Window, counted: bool | None, refused: tuple[str, ...] = ()) -> None:
         inputs = [self.value(ref) for ref in step.inputs]
         epilogue, extra = self._epilogue(step)
-        used = self._used(epilogue)
+        used = self.used(epilogue)
         results = [self.new(ref) for ref in step.results]
         layouts = [s.layout for s in inputs], [s.layout for s in results]
         spec = pool_spec(step.op, w, *layouts, bool(counted), epilogue, used)
         before = tuple(Argument(s.buffer) for s in inputs)
-        self._call(step, spec, (*before, *extra, *(Argument(s.buffer) for s in results)), refused=refused)
-
-    def _map(self, step: Step) -> None:
-        stored, layouts = self._operands(step)
-        used = self._used(Epilogue(step.expr))
-        constant = not used and all(s.buffer.base in ("parameters", "packs") for s in stored)
-        result = self.new(step.results[0], constant and step.results[0] not in self._results)
-        layout = replace(result.layout, batched=True)
-        spec = specs.MapSpec((step.expr,), layouts, (layout,), used)
-        arguments = (*(Argument(s.buffer) for s in stored), Argument(result.buffer))
-        if result.buffer.base == "packs":
-            self.constant_calls.append(DraftCall(spec, arguments, step, step.op, 1))
-        else:
-            self._call(step, spec, arguments, batched=step.results[0].batched)
-
-    def _reduce_channels(self, step: Step) -> None:
-        stored, layouts = self._operands(step)
-        result = self.new(step.results[0])
-        spec = specs.ReduceChannelsSpec(
-            "sum" if step.op == "reduce_sum" else "max", step.expr, layouts,
-            replace(result.layout, batched=True), self._used(Epilogue(step.expr)),
-        )  # fmt: skip
-        arguments = (*(Argument(s.buffer) for s in stored), Argument(result.buffer))
-        self._call(step, spec, arguments, batched=step.results[0].batched)
-
-    def _reduce_pixels(self, step: Step) -> None:
-        stored, layouts = self._operands(step)
-        channels = size(step.results[0].shape)
-        spec = specs.ReducePixelsSpec(
-            step.expr, layouts, channels, self.dtype, self._used(Epilogue(step.expr))
-        )
-        before = tuple(Argument(s.buffer) for s in stored)
-        if not any(ref.batched for ref in step.extra):
-            result = self.new(step.results[0])
-            self._call(step, spec, (*before, Argument(result.buffer)), batched=False)
-            return
-        _, slab = self._sum(step.results[0], channels, self.draft.chunks)
-        self._call(step, spec, (*before, slab), always=True)
-
-    def _operands(self, step: Step) -> tuple[list[Stored], tuple[Layout, ...]]:
-        """What a map or reduction reads, as its kernel sees it. Over unbatched values it is a kernel for one image."""
-        stored = [self.value(ref) for ref in step.extra]
-        over_batch = any(ref.batched for ref in step.extra)
-        return stored, tuple(s.layout if over_batch else replace(s.layout, batched=True) for s in stored)
+        self.call(step, spec, (*before, *extra, *(Argument(s.buffer) for s in results)), refused=refused)
 
     def _reshape(self, step: Step) -> None:
         """A value under another shape: the same memory where it is dense, else a copy."""
@@ -402,9 +355,9 @@ class Lowering:
             return
         result = self.new(ref)
         spec = specs.CopySpec(source.layout, result.layout)
-        self._call(step, spec, (Argument(source.buffer), Argument(result.buffer)))
+        self.call(step, spec, (Argument(source.buffer), Argument(result.buffer)))
 
-    def _used(self, epilogue: Epilogue) -> tuple[str, ...]:
+    def used(self, epilogue: Epilogue) -> tuple[str, ...]:
         """The table of runtime scalars, for a kernel that reads any: the same for all, so that equal kernels stay equal."""
         read = scalars(epilogue.expr) + (scalars(epilogue.pool.expr) if epilogue.pool else ())
         return self.scalars if read else ()
