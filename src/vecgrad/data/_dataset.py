@@ -95,5 +95,10 @@ class Dataset:
         if self.targets == "numbers":
             numbers = self.train_labels.shape[1]
             what = "a number each" if numbers == 1 else f"{numbers} numbers each"
-        skipped = f"; {len(self.skipped):,} broken images skipped" if self.skipped else ""
+        skipped = f"; {broken_images(self.skipped)} skipped" if self.skipped else ""
         return f"{self.name}: {counts} images of {height}×{width}×{channels}, {what}{skipped}"
+
+
+def broken_images(skipped: tuple[str, ...]) -> str:
+    """Their number in words."""
+    return "1 broken image" if len(skipped) == 1 else f"{len(skipped):,} broken images"

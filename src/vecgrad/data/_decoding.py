@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,6 @@ from vecgrad.spec.errors import DataError
 Pixels = NDArray[np.uint8]
 Shape = tuple[int, int, int]
 
-_LOG = logging.getLogger("vecgrad.data")
 # Files that one thread decodes in a row.
 _RUN = 64
 # Bytes of a file from which several threads decode faster than one: below, they mostly wait for the interpreter.
@@ -103,8 +101,6 @@ def decoded(name: str, listing: Listing, options: Options) -> Source:
             images = chosen(images, good)
             skipped += map(str, errors.values())
         parts[part] = images, listed.labels[good]
-    if skipped:
-        _LOG.warning("%s: %d broken images skipped, the first: %s", name, len(skipped), skipped[0])
     return Source(
         name, parts["train"], parts.get("validation"), parts.get("test"),
         class_names=listing.class_names, white=255, skipped=tuple(skipped),

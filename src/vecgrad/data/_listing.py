@@ -124,6 +124,8 @@ def _children(folders: Iterable[Path], place: Path) -> list[str]:
 
 
 def _at(root: str, place: Path) -> str:
+    if root.endswith(": "):  # an archive, whose members follow
+        return (root + "/".join(place)).removesuffix(": ")
     return "/".join((root.rstrip("/"), *place))
 
 

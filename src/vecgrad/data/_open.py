@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from vecgrad.data._arrays import ARRAYS
 from vecgrad.data._checks import DataFormat, check_labels, check_numbers, check_stored
 from vecgrad.data._cifar import CIFAR
 from vecgrad.data._csv import CSV
-from vecgrad.data._dataset import Dataset
+from vecgrad.data._dataset import Dataset, broken_images
 from vecgrad.data._digits import DIGITS
 from vecgrad.data._folder import FOLDER
 from vecgrad.data._idx import IDX
@@ -31,6 +32,7 @@ from vecgrad.spec.errors import ArgumentError, DataError
 # The first that recognises a source reads it; folders of images come last, being the least particular.
 READERS: tuple[Reader, ...] = (ARRAYS, DIGITS, NPZ, NPY, IDX, CIFAR, TAR, CSV, FOLDER)
 
+_LOG = logging.getLogger("vecgrad.data")
 # A side longer than this is a slip of the keyboard: one image of it would take gigabytes.
 _MOST_SIDE = 1 << 14
 
@@ -108,6 +110,10 @@ def open(
     if white is not None and not white > 0:
         raise ArgumentError(f"white must be a positive number, got {white}")
     found = _found(source, options)
+    if found.skipped:
+        _LOG.warning(
+            "%s: %s skipped, the first: %s", found.name, broken_images(found.skipped), found.skipped[0]
+        )
     kind: Targets = options.targets or found.targets or "classes"
     images, labels = _checked(found, found.train, "training", kind, classes)
     count = 0
@@ -199,15 +205,15 @@ def _checked(
 
 def _check_classes(found: Source, labels: NDArray[Any], count: int, *, explicit: bool) -> None:
     counts = np.bincount(labels, minlength=count)
-    if np.count_nonzero(counts) < 2:
-        raise DataError(
-            f"{found.name}: every training image has the label {labels[0]}; expected two classes or more"
-        )
     missing = np.flatnonzero(counts == 0)
     if missing.size and found.skipped and found.class_names is not None:
         raise DataError(
             f"{found.name}: not one image of the class {found.class_names[missing[0]]} can be read; the first broken: "
             f"{found.skipped[0]}"
+        )
+    if np.count_nonzero(counts) < 2:
+        raise DataError(
+            f"{found.name}: every training image has the label {labels[0]}; expected two classes or more"
         )
     if missing.size and found.class_names is None and not explicit:
         raise DataError(

@@ -77,6 +77,8 @@ def _load(place: Path, options: Options) -> Source | None:
                 for part in _PARTS
                 if f"x_{part}" in archive
             }
+        if sum(images.nbytes for images, _ in parts.values()) > options.keep:
+            return None
         *size, channels = parts["train"][0].shape[1:]
         if options.size not in (None, tuple(size)) or options.channels not in (None, channels):
             return None

@@ -66,6 +66,8 @@ def _decoded(path: Path, options: Options) -> Source:
     try:
         archive = _unpacked(path, options.keep)
         listing = _listed(path, archive)
+    except DataError:
+        raise  # a ValueError too
     except _DAMAGE as error:
         raise DataError(f"{path}: damaged archive ({error}); get a good copy of the file") from error
     return decoded(path.name.partition(".")[0] or path.name, listing, options)
@@ -126,10 +128,12 @@ def _listed(path: Path, archive: _Archive) -> Listing:
                 load = partial(archive.read, member.offset_data, member.size)
                 files[parts] = ImageFile(f"{path}: {member.name}", load)
         end = tar.offset
-    # tarfile takes a damaged header for the end of the archive, which is a block of zeros or of nothing.
-    if archive.read(end, _BLOCK).strip(b"\0"):
+    # tarfile takes a damaged header, and an archive that was cut between two members, for its end.
+    mark = archive.read(end, _BLOCK)
+    if len(mark) < _BLOCK or mark.strip(b"\0"):
         raise DataError(
-            f"{path}: damaged archive (no member begins at byte {end:,}); get a good copy of the file"
+            f"{path}: damaged archive (at byte {end:,} there is neither a member nor the end mark); "
+            "get a good copy of the file"
         )
     return _below_one_folder(f"{path}: ", files, folders - {()})
 
