@@ -140,6 +140,11 @@ def test_options_that_mean_nothing_are_refused() -> None:
         {"validation": 2.0},
         {"data_format": "NCHW"},
         {"invert": "no"},
+        {"size": (0, 4)},
+        {"size": 32},
+        {"size": (1 << 20, 4)},
+        {"broken": "ignore"},
+        {"targets": "regression"},
     ):
         with pytest.raises(ArgumentError):
             data.open((X, Y), **options)  # type: ignore[arg-type]

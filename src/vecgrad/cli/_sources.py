@@ -19,9 +19,9 @@ TEST_SHARE = 0.2
 
 
 def open_source(
-    source: str, folder: str | None, size: tuple[int, int] | None = None
+    source: str, folder: str | None, size: tuple[int, int] | None = None, skip_broken: bool = False
 ) -> tuple[Dataset, dict[str, Any]]:
-    """The data that ``SOURCE [--data DIR] [--size]`` means, and what its run notes."""
+    """The data that ``SOURCE [--data DIR] [--size] [--skip-broken]`` means, and what its run notes."""
     from vecgrad import data
 
     if source == "mnist" and folder is None and not Path(source).exists():
@@ -35,6 +35,8 @@ def open_source(
     place = source if folder is None else folder
     # A source that brings test images keeps its own.
     options: dict[str, Any] = {"test": TEST_SHARE, "seed": 0}
+    if skip_broken:
+        options["broken"] = "skip"
     dataset = data.open(place, size=size, **options)
     if dataset.targets == "numbers":
         raise DataError(f"{dataset.name}: its labels are numbers; the command line trains classifiers only")
@@ -81,6 +83,6 @@ def test_part(run: Run, folder: str | None) -> tuple[str, Any, Any]:
 
 def _options(noted: Mapping[str, Any]) -> dict[str, Any]:
     options = noted.get("options", {})
-    if not isinstance(options, dict) or not set(options) <= {"test", "seed"}:
+    if not isinstance(options, dict) or not set(options) <= {"test", "seed", "broken"}:
         raise DataError(f"the run notes options of its data that mean nothing: {options!r}")
     return options

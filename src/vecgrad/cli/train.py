@@ -63,6 +63,9 @@ class _Size(click.ParamType):  # type: ignore[type-arg]
     metavar="N|HxW",
     help="Resize image files to height × width (bilinear, antialiased).",
 )
+@click.option(
+    "--skip-broken", is_flag=True, help="Leave out image files that cannot be decoded, and count them."
+)
 @click.option("--epochs", type=click.IntRange(1), help="Default: the model's.")
 @click.option("--batch-size", type=click.IntRange(1, 1 << 20), help="Default: the model's.")
 @click.option("--learning-rate", type=_Rate(), help="Default: the optimizer's.")
@@ -83,6 +86,7 @@ def train(
     folder: str | None,
     model: str | None,
     size: tuple[int, int] | None,
+    skip_broken: bool,
     epochs: int | None,
     batch_size: int | None,
     learning_rate: float | None,
@@ -114,7 +118,7 @@ def train(
     from vecgrad.cli._sources import open_source
     from vecgrad.train.models import fitting
 
-    dataset, noted = open_source(source, folder, size)
+    dataset, noted = open_source(source, folder, size, skip_broken)
     names = _new_names(f"{dataset.name.removesuffix('.npz')}-{seed}") if out is None else iter((Path(out),))
     place = next(names)
     runs.check_place(place)  # before the work, not after it
