@@ -15,6 +15,7 @@ _COMMANDS = {
     "scaling": "bench.scaling",
     "memory": "bench.memory",
     "batch": "bench.batch",
+    "data": "bench.data",
     "compile": "bench.startup",
     "errors": "bench.errors",
     "curves": "bench.curves",

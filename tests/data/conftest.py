@@ -9,10 +9,16 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def mnist() -> Path:
-    """The folder with the four real MNIST files; skips the test where there is none."""
+def shared() -> Path:
+    """The folder where real data may lie."""
     beside = Path(__file__).parents[2].parent / "shared" / "data"
-    folder = Path(os.environ.get("VECGRAD_TEST_DATA", beside)) / "mnist"
+    return Path(os.environ.get("VECGRAD_TEST_DATA", beside))
+
+
+@pytest.fixture(scope="session")
+def mnist(shared: Path) -> Path:
+    """The folder with the four real MNIST files; skips the test where there is none."""
+    folder = shared / "mnist"
     if not folder.is_dir():
         pytest.skip(f"no MNIST files at {folder}; VECGRAD_TEST_DATA names the folder that holds mnist/")
     return folder

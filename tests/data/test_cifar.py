@@ -53,6 +53,32 @@ def test_cifar_100_uses_the_fine_labels(tmp_path: Path) -> None:
     assert np.array_equal(dataset.train_labels, labels[:, 1])
 
 
+def test_one_file_or_the_folder_around_the_folder_will_do(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    planes = cifar10(folder)
+    around = data.open(tmp_path)
+    assert (around.name, len(around.train_images)) == ("cifar-10-batches-bin", 100)
+    # A file of another name is known by its size and its labels.
+    for path in (folder / "test_batch.bin", (folder / "data_batch_1.bin").rename(tmp_path / "some.images")):
+        one = data.open(path)
+        of = planes[5 if path.parent == folder else 0]
+        assert np.array_equal(one.train_images, of.transpose(0, 2, 3, 1))
+        assert one.test_images is None
+    (tmp_path / "some.images").write_bytes(b"\x0a" * 3073)
+    with pytest.raises(DataError, match=r"some\.images: a file of 3,073 bytes; expected one of"):
+        data.open(tmp_path / "some.images")
+
+
+@pytest.mark.parametrize("inner", ["", "cifar-10-batches-py"])
+def test_the_pickled_version_is_refused_by_name(tmp_path: Path, inner: str) -> None:
+    (tmp_path / inner).mkdir(exist_ok=True)
+    for name in ("data_batch_1", "batches.meta"):
+        (tmp_path / inner / name).write_bytes(b"\x80")
+    with pytest.raises(DataError, match="holds CIFAR for Python programs, which is pickle and never read"):
+        data.open(tmp_path)
+
+
 def test_truncated_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
     cifar10(tmp_path)
     path = tmp_path / "data_batch_3.bin"

@@ -68,7 +68,9 @@ def test_sixteen_bit_files_are_brought_to_eight(tmp_path: Path) -> None:
 def test_mixed_sizes_are_refused_until_one_is_given(tmp_path: Path) -> None:
     save(tmp_path / "a" / "x.png", (6, 5))
     save(tmp_path / "b" / "y.png", (5, 6))
-    with pytest.raises(DataError, match=r"y\.png: 5×6 pixels, but .*x\.png has 6×5; pass size="):
+    save(tmp_path / "b" / "z.png", (5, 6))
+    expected = r"images of 2 sizes: 5×6 \(2, as .*y\.png\), 6×5 \(1, as .*x\.png\); pass size=.*--size"
+    with pytest.raises(DataError, match=expected):
         data.open(tmp_path)
     assert data.open(tmp_path, size=(4, 4)).input_shape == (4, 4, 1)
 
@@ -106,3 +108,62 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "b" / "y.png").write_bytes((tmp_path / "b" / "y.png").read_bytes()[:45])
     with pytest.raises(DataError, match=r"b.y\.png: (damaged|not an image)"):
         data.open(tmp_path)
+
+
+def test_a_picture_counts_as_it_stands_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise shows it upright
+    lying = RNG.integers(0, 256, (4, 8, 3), dtype=np.uint8)
+    for name, array, tag in (("a", lying, exif), ("b", lying.transpose(1, 0, 2), Image.Exif())):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.ascontiguousarray(array)).save(tmp_path / name / "x.png", exif=tag)
+    images = data.open(tmp_path).train_images
+    assert images.shape == (2, 8, 4, 3)
+    assert np.array_equal(images[0], np.rot90(lying, -1))
+    save(tmp_path / "b" / "y.png", (3, 3, 3))
+    with pytest.raises(DataError, match=r"images of 2 sizes: 8×4 \(2, as .*a.x\.png\), 3×3 \(1, as"):
+        data.open(tmp_path)
+
+
+def test_colour_found_late_makes_all_colour(tmp_path: Path) -> None:
+    grey = [save(tmp_path / "a" / f"{number:03}.png") for number in range(90)]
+    save(tmp_path / "b" / "x.png")
+    palette = Image.fromarray(RNG.integers(0, 256, (6, 5), dtype=np.uint8)).convert("P")
+    palette.putpalette([(7 * i) % 256 for i in range(768)])
+    palette.save(tmp_path / "b" / "y.png")
+    for keep in (None, 0):
+        images = np.asarray(data.open(tmp_path, keep=keep).train_images)
+        assert images.shape == (92, 6, 5, 3)
+        assert np.array_equal(images[89], grey[89][..., None].repeat(3, -1))
+        assert np.array_equal(images[91], np.array(palette.convert("RGB")))
+
+
+def test_hidden_files_are_none_of_the_data(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / name / "x.png")
+    (tmp_path / "a" / "._x.png").write_bytes(b"what macOS leaves")
+    save(tmp_path / "a" / ".thumbnails" / "x.png", (2, 2))
+    assert len(data.open(tmp_path).train_images) == 2
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    save(tmp_path / "a" / "x.png")
+    (tmp_path / "b").mkdir()
+    # A header that promises 10 gigapixels, and nothing behind it.
+    (tmp_path / "b" / "y.pgm").write_bytes(b"P5 100000 100000 255 ")
+    with pytest.raises(DataError, match=r"y\.pgm: .*pixels.* At most 89,478,485 are read"):
+        data.open(tmp_path, size=(6, 5))
+
+
+def test_broken_images_are_skipped_on_request(tmp_path: Path) -> None:
+    for name in ("train/a/1", "train/a/2", "train/b/1", "test/a/1", "test/b/1"):
+        save(tmp_path / f"{name}.png")
+    for name in ("train/a/0.png", "test/b/0.png"):
+        (tmp_path / name).write_bytes(b"\x89PNG")
+    with pytest.raises(DataError, match=r"a.0\.png: not an image"):
+        data.open(tmp_path)
+    for keep in (None, 0):
+        dataset = data.open(tmp_path, broken="skip", keep=keep)
+        assert str(dataset).endswith("3 training, 2 test images of 6×5×1, 2 classes; 2 broken images skipped")
+        assert [text.partition(".png")[0][-3:] for text in dataset.skipped] == ["a/0", "b/0"]
+        assert dataset.train_labels.tolist() == [0, 0, 1]

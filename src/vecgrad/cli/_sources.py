@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,10 @@ if TYPE_CHECKING:
 TEST_SHARE = 0.2
 
 
-def open_source(source: str, folder: str | None) -> tuple[Dataset, dict[str, Any]]:
-    """The data that ``SOURCE [--data DIR]`` means, and what its run notes."""
+def open_source(
+    source: str, folder: str | None, size: tuple[int, int] | None = None, skip_broken: bool = False
+) -> tuple[Dataset, dict[str, Any]]:
+    """The data that ``SOURCE [--data DIR] [--size] [--skip-broken]`` means, and what its run notes."""
     from vecgrad import data
 
     if source == "mnist" and folder is None and not Path(source).exists():
@@ -32,17 +33,19 @@ def open_source(source: str, folder: str | None) -> tuple[Dataset, dict[str, Any
             f"--data goes with the source mnist; for other data write: vecgrad train {folder}"
         )
     place = source if folder is None else folder
-    options: dict[str, Any] = {}
-    dataset = data.open(place)
-    if dataset.test_images is None:
-        options = {"test": TEST_SHARE, "seed": 0}
-        dataset = data.open(place, **options)
+    # A source that brings test images keeps its own.
+    options: dict[str, Any] = {"test": TEST_SHARE, "seed": 0}
+    if skip_broken:
+        options["broken"] = "skip"
+    dataset = data.open(place, size=size, **options)
+    if dataset.targets == "numbers":
+        raise DataError(f"{dataset.name}: its labels are numbers; the command line trains classifiers only")
     return dataset, {
         "source": place if place == "digits" else str(Path(place).resolve()),
         "options": options,
         "class_names": list(dataset.class_names),
         "preparation": dataset.preparation.to_json(),
-        "test_sha256": _digest(dataset),
+        "test_sha256": dataset.test_digest(),
     }
 
 
@@ -68,7 +71,7 @@ def test_part(run: Run, folder: str | None) -> tuple[str, Any, Any]:
         raise DataError(f"{error}{hint}") from error
     if dataset.class_names != run.class_names:
         raise DataError(f"{dataset.name}: its classes are {dataset.class_names}, the run's {run.class_names}")
-    if known and "test_sha256" in noted and noted["test_sha256"] != _digest(dataset):
+    if known and "test_sha256" in noted and noted["test_sha256"] != dataset.test_digest():
         raise DataError(
             f"{place}: the test images are not those the run was trained beside; "
             f"keep new data in a folder of their own and pass it with --data"
@@ -80,16 +83,6 @@ def test_part(run: Run, folder: str | None) -> tuple[str, Any, Any]:
 
 def _options(noted: Mapping[str, Any]) -> dict[str, Any]:
     options = noted.get("options", {})
-    if not isinstance(options, dict) or not set(options) <= {"test", "seed"}:
+    if not isinstance(options, dict) or not set(options) <= {"test", "seed", "broken"}:
         raise DataError(f"the run notes options of its data that mean nothing: {options!r}")
     return options
-
-
-def _digest(dataset: Dataset) -> str:
-    """SHA-256 of the test images and labels."""
-    assert dataset.test_images is not None
-    assert dataset.test_labels is not None
-    found = hashlib.sha256(repr((dataset.test_images.shape, str(dataset.test_images.dtype))).encode())
-    for array in (dataset.test_images, dataset.test_labels):
-        found.update(array.tobytes())
-    return found.hexdigest()

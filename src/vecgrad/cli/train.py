@@ -39,11 +39,32 @@ class _Rate(click.FloatRange):
         return number
 
 
+class _Size(click.ParamType):  # type: ignore[type-arg]
+    """32 or 32x48: height and width in pixels."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        sides = str(value).lower().replace("×", "x").split("x")
+        if not all(side.isdecimal() for side in sides) or len(sides) > 2:
+            self.fail(f"{value} is no size; write a number of pixels, or HEIGHTxWIDTH", param, ctx)
+        return int(sides[0]), int(sides[-1])
+
+
 @click.command(cls=Command)
 @click.argument("source", default="digits")
 @click.option("--data", "folder", metavar="DIR", help="The folder with MNIST's four IDX files.")
 @click.option(
     "--model", "model", metavar="NAME", help="digits, mnist, cifar or lenet5. Default: what fits the images."
+)
+@click.option(
+    "--size",
+    type=_Size(),
+    metavar="N|HxW",
+    help="Resize image files to height × width (bilinear, antialiased).",
+)
+@click.option(
+    "--skip-broken", is_flag=True, help="Leave out image files that cannot be decoded, and count them."
 )
 @click.option("--epochs", type=click.IntRange(1), help="Default: the model's.")
 @click.option("--batch-size", type=click.IntRange(1, 1 << 20), help="Default: the model's.")
@@ -64,6 +85,8 @@ def train(
     source: str,
     folder: str | None,
     model: str | None,
+    size: tuple[int, int] | None,
+    skip_broken: bool,
     epochs: int | None,
     batch_size: int | None,
     learning_rate: float | None,
@@ -77,7 +100,8 @@ def train(
     """Train a network and save it as a run.
 
     SOURCE is digits (1,797 scans that scikit-learn carries; the default), mnist with --data DIR, or data of your
-    own: a folder with one sub-folder of images per class, a .npz file, a folder with CIFAR's binary files.
+    own: a folder with one sub-folder of images per class, a .tar or .tar.gz of one, a CSV file with the columns path
+    and label, a .npz file, a folder with CIFAR's binary files.
     Images that are held out as test images measure the final accuracy and decide nothing.
 
     Ctrl-C ends the training cleanly: what was learned so far is saved.
@@ -94,7 +118,7 @@ def train(
     from vecgrad.cli._sources import open_source
     from vecgrad.train.models import fitting
 
-    dataset, noted = open_source(source, folder)
+    dataset, noted = open_source(source, folder, size, skip_broken)
     names = _new_names(f"{dataset.name.removesuffix('.npz')}-{seed}") if out is None else iter((Path(out),))
     place = next(names)
     runs.check_place(place)  # before the work, not after it

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from vecgrad.data._checks import check_images, check_labels
+from vecgrad.data._checks import check_images, check_labels, check_numbers
 from vecgrad.data._dataset import Dataset
 from vecgrad.data._image_file import prepare_file
+from vecgrad.data._lazy import LazyImages
 from vecgrad.data._open import open
 from vecgrad.data._order import batches, order, split
 from vecgrad.data._prefetch import Prefetch
@@ -12,11 +13,13 @@ from vecgrad.data._preparation import Preparation
 
 __all__ = [
     "Dataset",
+    "LazyImages",
     "Prefetch",
     "Preparation",
     "batches",
     "check_images",
     "check_labels",
+    "check_numbers",
     "open",
     "order",
     "prepare_file",

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vecgrad.data._lazy import Images, LazyImages, is_mapped
 from vecgrad.spec.errors import ArgumentError, DataError
 
 DataFormat = Literal["channels_last", "channels_first"]
-Images = NDArray[Any]
 Labels = NDArray[np.int64]
 
 # Images looked at together when the first bad one is searched for: bounds the extra memory.
@@ -65,6 +65,17 @@ def check_images(
     return array
 
 
+def check_stored(
+    X: object, *, what: str, data_format: DataFormat | None, shape: tuple[int, ...] | None = None
+) -> Images | LazyImages:
+    """``check_images`` for what a reader found: images that its decoder has looked at stay unread."""
+    if not isinstance(X, LazyImages):
+        return check_images(X, what=what, data_format=data_format, shape=shape)
+    if shape is not None and X.shape[1:] != tuple(shape):
+        raise DataError(f"{what} are of (height, width, channels) = {X.shape[1:]}; expected {tuple(shape)}")
+    return X
+
+
 def check_labels(
     y: object, classes: int | None = None, *, what: str = "y", count: int | None = None
 ) -> Labels:
@@ -102,9 +113,36 @@ def check_labels(
     return array.astype(np.int64)
 
 
+def check_numbers(y: object, *, what: str = "y", count: int | None = None) -> NDArray[np.float32]:
+    """Numbers to predict as a float32 array (n, k), of any integer or float type; (n,) means k = 1.
+
+    ``count`` is the number of images that they belong to. Raises DataError for other dtypes and ranks, for
+    a wrong count, and for a number that is not finite in float32 (the first is named).
+
+    >>> check_numbers([1, 2.5])
+    array([[1. ],
+           [2.5]], dtype=float32)
+    """
+    array = _as_array(y, what, "an array of numbers (n, k)")
+    if array.ndim == 1:
+        array = array[:, np.newaxis]
+    if array.ndim != 2 or 0 in array.shape:
+        raise DataError(f"{what} has shape {array.shape}; expected (n, k), k numbers for each image")
+    if array.dtype.kind not in "uif":
+        raise DataError(f"{what} has dtype {array.dtype}; expected integers or floats")
+    if count is not None and len(array) != count:
+        raise DataError(f"{what} holds {len(array)} rows for {count} images: the numbers must agree")
+    bad = ~(np.abs(array.astype(np.float64)) <= _LARGEST)
+    if bad.any():
+        row, column = divmod(int(bad.argmax()), array.shape[1])
+        raise DataError(f"{what}[{row}, {column}] is {array[row, column]}; expected finite float32 numbers")
+    return array.astype(np.float32)
+
+
 def _as_array(value: object, what: str, expected: str) -> NDArray[Any]:
     try:
-        array = np.asarray(value)
+        # An array that is mapped from a file has to stay one, for the sake of who asks is_mapped.
+        array = value if isinstance(value, np.memmap) else np.asarray(value)
     except (ValueError, TypeError) as error:
         raise DataError(f"{what} cannot be read as {expected}: {error}") from error
     if array.dtype.kind == "O":
@@ -121,7 +159,8 @@ def _channels_last(array: NDArray[Any], what: str, data_format: DataFormat | Non
         hint = "; rows of pixels need X.reshape(n, height, width)" if array.ndim == 2 else ""
         raise DataError(f"{what} has shape {array.shape}; expected (n, height, width[, channels]){hint}")
     if data_format == "channels_first":
-        return np.ascontiguousarray(np.moveaxis(array, 1, -1))
+        moved = np.moveaxis(array, 1, -1)
+        return moved if is_mapped(array) else np.ascontiguousarray(moved)
     if data_format is None and _looks_channels_first(array.shape):
         _, a, b, c = array.shape
         raise DataError(
@@ -139,7 +178,7 @@ def _looks_channels_first(shape: tuple[int, ...]) -> bool:
 
 def _check_finite(array: NDArray[Any], what: str) -> None:
     # The extremes carry NaN and infinity along, so good data costs two passes and no memory.
-    if float(array.min()) >= -_LARGEST and float(array.max()) <= _LARGEST:
+    if not is_mapped(array) and float(array.min()) >= -_LARGEST and float(array.max()) <= _LARGEST:
         return
     for start in range(0, len(array), _CHUNK):
         chunk = array[start : start + _CHUNK]

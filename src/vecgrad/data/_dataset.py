@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from vecgrad.data._checks import Images, Labels
+from numpy.typing import NDArray
+
+from vecgrad.data._lazy import Images, LazyImages, chosen
 from vecgrad.data._order import split
 from vecgrad.data._preparation import Preparation
 from vecgrad.spec.errors import ArgumentError
+
+# Images that are read together where all are gone through: bounds the memory.
+_CHUNK = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled images, as the reader holds them: (n, h, w, c), channels last; labels int64 (n,).
 
+    Images are arrays or ``LazyImages``: brackets with an index array give a batch of either as an array.
     ``preparation.arrays`` turns any of the images into the network's input. Validation and test
-    parts are None where the source has none and none was asked for. ``class_names[k]`` is label k.
+    parts are None where the source has none and none was asked for. ``class_names[k]`` is label k;
+    where ``targets`` is "numbers" there are none, and labels are float32 (n, k). ``skipped`` says of each
+    broken image that was left out on request what is wrong with it.
     """
 
     name: str
-    train_images: Images
-    train_labels: Labels
+    train_images: Images | LazyImages
+    train_labels: NDArray[Any]
     class_names: tuple[str, ...]
     preparation: Preparation
-    validation_images: Images | None = None
-    validation_labels: Labels | None = None
-    test_images: Images | None = None
-    test_labels: Labels | None = None
+    validation_images: Images | LazyImages | None = None
+    validation_labels: NDArray[Any] | None = None
+    test_images: Images | LazyImages | None = None
+    test_labels: NDArray[Any] | None = None
+    skipped: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
-        """The number of classes."""
+        """The number of classes; 0 where the labels are numbers."""
         return len(self.class_names)
+
+    @property
+    def targets(self) -> Literal["classes", "numbers"]:
+        """What the labels are: class numbers, or numbers to predict."""
+        return "classes" if self.class_names else "numbers"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -46,14 +62,26 @@ class Dataset:
         """
         if self.validation_images is not None:
             raise ArgumentError(f"{self.name}: has validation images already; use them, or open it without")
-        kept, held_out = split(self.train_labels, fraction, seed)
+        labels = self.train_labels
+        kept, held_out = split(labels if self.targets == "classes" else len(labels), fraction, seed)
         return replace(
             self,
-            train_images=self.train_images[kept],
-            train_labels=self.train_labels[kept],
-            validation_images=self.train_images[held_out],
-            validation_labels=self.train_labels[held_out],
+            train_images=chosen(self.train_images, kept),
+            train_labels=labels[kept],
+            validation_images=chosen(self.train_images, held_out),
+            validation_labels=labels[held_out],
         )
+
+    def test_digest(self) -> str:
+        """SHA-256 of the test images and labels, in hexadecimal. Raises ArgumentError where there are none."""
+        images, labels = self.test_images, self.test_labels
+        if images is None or labels is None:
+            raise ArgumentError(f"{self.name}: has no test images")
+        found = hashlib.sha256(repr((images.shape, str(images.dtype))).encode())
+        for start in range(0, len(images), _CHUNK):
+            found.update(images[start : start + _CHUNK].tobytes())
+        found.update(labels.tobytes())
+        return found.hexdigest()
 
     def __str__(self) -> str:
         height, width, channels = self.input_shape
@@ -63,4 +91,14 @@ class Dataset:
             (self.test_images, "test"),
         ]
         counts = ", ".join(f"{len(images):,} {part}" for images, part in parts if images is not None)
-        return f"{self.name}: {counts} images of {height}×{width}×{channels}, {self.classes} classes"
+        what = f"{self.classes} classes"
+        if self.targets == "numbers":
+            numbers = self.train_labels.shape[1]
+            what = "a number each" if numbers == 1 else f"{numbers} numbers each"
+        skipped = f"; {broken_images(self.skipped)} skipped" if self.skipped else ""
+        return f"{self.name}: {counts} images of {height}×{width}×{channels}, {what}{skipped}"
+
+
+def broken_images(skipped: tuple[str, ...]) -> str:
+    """Their number in words."""
+    return "1 broken image" if len(skipped) == 1 else f"{len(skipped):,} broken images"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -19,11 +21,41 @@ from vecgrad.spec.errors import DataError
 # other programs.
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".webp"})
+# EXIF's tag for how the camera was held, and its values for pictures that lie on their side.
+_ORIENTATION, _LYING = 0x0112, range(5, 9)
 # Pillow's own limit (256 MiB of 24-bit pixels), fixed here because programs switch Pillow's off.
 MOST_PIXELS = 256 * 1024 * 1024 // 3
 
-# Warning filters belong to the whole process: two readers must not interleave their changes.
-_FILTERS = threading.Lock()
+
+class _OneFilter:
+    """Pillow's warning about large images as an error, for the length of a ``with`` statement.
+
+    Warning filters belong to the whole process, so threads that read at the same time share one change of them: the
+    first makes it and the last takes it back. Whoever reads many images holds it around them all.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._change = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._readers:
+                warning = _pillow("images").DecompressionBombWarning
+                self._change = warnings.catch_warnings()
+                self._change.__enter__()
+                warnings.simplefilter("error", warning)
+            self._readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if not self._readers:
+                self._change.__exit__(None, None, None)
+
+
+bombs_refused = _OneFilter()
 
 
 def prepare_file(path: str | os.PathLike[str], preparation: Preparation) -> NDArray[np.float32]:
@@ -65,6 +97,20 @@ def read_image(
         raise DataError(
             f"{name}: an image file gives 1 channel (grey) or 3 (colour); the network takes {channels}"
         )
+    with _file(source, name) as image:
+        return _pixels(image, channels, size, name)
+
+
+def image_size(source: str | os.PathLike[str] | BinaryIO, *, what: str) -> tuple[int, int]:
+    """(height, width) of the image when it stands upright, from the file's header. Errors as of ``read_image``."""
+    with _file(source, what) as image:
+        height, width = image.height, image.width
+        return (width, height) if image.getexif().get(_ORIENTATION, 1) in _LYING else (height, width)
+
+
+@contextmanager
+def _file(source: str | os.PathLike[str] | BinaryIO, name: str) -> Iterator[Any]:
+    """The open file, nothing of it decoded; whatever goes wrong here or with it becomes one DataError."""
     Image = _pillow(name)
     try:
         # Not left to the opening: a pipe would be waited for, and a folder called damaged.
@@ -76,7 +122,7 @@ def read_image(
                 raise DataError(
                     f"{name}: {image.width} × {image.height} pixels; at most {MOST_PIXELS:,} are read"
                 )
-            return _pixels(Image, image, channels, size, name)
+            yield image
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -101,18 +147,19 @@ def _pillow(name: str) -> ModuleType:
 
 def _opened(Image: Any, source: Any) -> Any:
     """The file's header. Pillow's warning about large images becomes an error, so that it is one line."""
-    with _FILTERS, warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with bombs_refused:
         return Image.open(source, formats=FORMATS)
 
 
 def _pixels(
-    Image: Any, image: Any, channels: int | None, size: tuple[int, int] | None, name: str
+    image: Any, channels: int | None, size: tuple[int, int] | None, name: str
 ) -> tuple[NDArray[Any], int]:
-    from PIL import ImageOps
-
+    Image = _pillow(name)
     image.load()
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        from PIL import ImageOps
+
+        ImageOps.exif_transpose(image, in_place=True)
     deep = image.mode.startswith("I")
     if deep:
         # 16-bit grey. "F" is the one mode in which Pillow resizes it, and float32 holds all of 0 … 65535.
@@ -141,10 +188,15 @@ def _flat(Image: Any, image: Any, channels: int | None, name: str) -> Any:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     if not grey:
         # Other modes (palette, CMYK …) reach grey by way of RGB.
-        image = image.convert("RGB")
+        image = _converted(image, "RGB")
     if channels is not None:
         grey = channels == 1
-    return image.convert("L" if grey else "RGB")
+    return _converted(image, "L" if grey else "RGB")
+
+
+def _converted(image: Any, mode: str) -> Any:
+    # Pillow copies an image that has the mode already.
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _one_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from vecgrad.data._lazy import LazyImages
 from vecgrad.spec.errors import ArgumentError
 
 Batch = tuple[NDArray[Any], NDArray[Any] | None]
@@ -18,11 +19,13 @@ Batch = tuple[NDArray[Any], NDArray[Any] | None]
 class Prefetch(Iterator[Batch]):
     """Yields (images[indices], labels[indices]) for each index array of ``batches``, in their order.
 
-    One background thread works up to ``depth`` batches ahead. ``prepare`` (for instance
-    ``dataset.preparation.arrays``) is applied there to each batch of images; without ``labels`` the
-    second of the pair is None. What goes wrong in the thread is raised where its batch is asked for.
-    Use it in a ``with`` statement, or call ``close``: no thread then outlives the loop, however it
-    was left. An iterator that was exhausted or has failed is closed already.
+    ``workers`` background threads work up to ``depth`` batches ahead, each on a batch of its own; of
+    ``LazyImages`` they read and decode them too. ``prepare`` (for instance ``dataset.preparation.arrays``)
+    is applied there to each batch of images; without ``labels`` the second of the pair is None. Batches
+    are the same for any number of workers, and at most ``depth`` of them wait, so memory is bounded.
+    What goes wrong in a thread is raised where its batch is asked for. Use it in a ``with`` statement, or
+    call ``close``: no thread then outlives the loop, however it was left. An iterator that was exhausted
+    or has failed is closed already.
 
     >>> import numpy as np
     >>> X, y = np.arange(12).reshape(3, 2, 2, 1), np.arange(3)
@@ -33,19 +36,24 @@ class Prefetch(Iterator[Batch]):
 
     def __init__(
         self,
-        images: NDArray[Any],
+        images: NDArray[Any] | LazyImages,
         labels: NDArray[Any] | None,
         batches: Iterable[NDArray[Any]],
         *,
         prepare: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
         depth: int = 2,
+        workers: int = 1,
     ) -> None:
         if depth < 1:
             raise ArgumentError(f"depth must be at least 1 batch ahead, got {depth}")
+        if not 1 <= workers <= depth:
+            raise ArgumentError(f"workers must be from 1 to depth ({depth}), got {workers}")
         self._images, self._labels, self._prepare = images, labels, prepare
         self._indices = iter(batches)
         self._ahead: deque[Future[Batch]] = deque()
-        self._worker: ThreadPoolExecutor | None = ThreadPoolExecutor(1, thread_name_prefix="vecgrad-prefetch")
+        self._worker: ThreadPoolExecutor | None = ThreadPoolExecutor(
+            workers, thread_name_prefix="vecgrad-prefetch"
+        )
         try:
             for _ in range(depth):
                 self._submit()
@@ -91,7 +99,7 @@ class Prefetch(Iterator[Batch]):
 
 
 def _gather(
-    images: NDArray[Any],
+    images: NDArray[Any] | LazyImages,
     labels: NDArray[Any] | None,
     indices: NDArray[Any],
     prepare: Callable[[NDArray[Any]], NDArray[Any]] | None,

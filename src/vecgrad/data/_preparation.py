@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecgrad.data._checks import Images, check_images
+from vecgrad.data._checks import check_images
+from vecgrad.data._lazy import Images, LazyImages
 from vecgrad.spec.errors import ArgumentError, DataError
 
 # Images whose statistics are summed together: bounds the float64 copies.
 _CHUNK = 1024
+# More images than this tell no more of means and deviations: every second, third … is counted then.
+_MOST_COUNTED = 1 << 16
 # Images that decide about the background; a plain background shows in far fewer.
 _BACKGROUND_SAMPLE = 4096
 
@@ -92,7 +95,7 @@ class Preparation:
     @classmethod
     def of(
         cls,
-        images: Images,
+        images: Images | LazyImages,
         *,
         scale: float | None = None,
         normalise: bool = True,
@@ -104,6 +107,7 @@ class Preparation:
         scale: the number that means white; None: 255 for uint8, 65535 for uint16, 1 for floats that do not exceed 1,
         else the largest number. Means and standard deviations are those of all pixels of a channel (a constant channel
         gets the standard deviation 1), an image counted ``weights`` (n,) times; ``normalise=False`` leaves them 0 and 1.
+        Of more than 65,536 images every second, third … is counted, so that at most so many are.
         """
         _, height, width, channels = images.shape
         scale = scale or _white(images)
@@ -183,17 +187,18 @@ def _is_number(value: object) -> bool:
 
 
 def _statistics(
-    images: Images, scale: float, weights: NDArray[np.float64] | None
+    images: Images | LazyImages, scale: float, weights: NDArray[np.float64] | None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     n, height, width, channels = images.shape
     total, squares = np.zeros(channels), np.zeros(channels)
     each = np.ones(n) if weights is None else weights
-    for start in range(0, n, _CHUNK):
-        part = slice(start, start + _CHUNK)
+    stride = -(-n // _MOST_COUNTED)
+    for start in range(0, n, _CHUNK * stride):
+        part = slice(start, start + _CHUNK * stride, stride)
         pixels = images[part].reshape(-1, height * width, channels) / scale
         total += each[part] @ pixels.sum(axis=1, dtype=np.float64)
         squares += each[part] @ np.square(pixels, dtype=np.float64).sum(axis=1)
-    count = each.sum() * height * width
+    count = each[::stride].sum() * height * width
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
     # What rounding leaves of a constant channel must not be blown up to variance 1.
@@ -201,26 +206,27 @@ def _statistics(
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def _white(images: Images) -> float:
+def _white(images: Images | LazyImages) -> float:
     """The number that means white in arrays that came without a word about it."""
     if images.dtype in (np.uint8, np.uint16):
         return float(np.iinfo(images.dtype).max)
-    largest = float(images.max())
+    largest = max(float(chunk.max()) for chunk in _chunks(images))
     if images.dtype.kind == "f" and largest <= 1.0:
         return 1.0
     return largest if largest > 0 else 1.0
 
 
-def _holds_whole_numbers(images: Images) -> bool:
+def _chunks(images: Images | LazyImages) -> Iterator[Images]:
+    return (images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK))
+
+
+def _holds_whole_numbers(images: Images | LazyImages) -> bool:
     if images.dtype.kind in "ui":
         return True
-    return all(
-        bool((chunk == np.floor(chunk)).all())
-        for chunk in (images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK))
-    )
+    return all(bool((chunk == np.floor(chunk)).all()) for chunk in _chunks(images))
 
 
-def _plain_background(images: Images, scale: float) -> float | None:
+def _plain_background(images: Images | LazyImages, scale: float) -> float | None:
     """Brightness of the border where grey images agree on one that is nearly black or nearly white."""
     if images.shape[-1] != 1:
         return None

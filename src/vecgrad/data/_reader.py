@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vecgrad.data._checks import DataFormat
 
@@ -13,18 +13,29 @@ from vecgrad.data._checks import DataFormat
 Part = tuple[Any, Any]
 
 
+Targets = Literal["classes", "numbers"]
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the caller of ``open`` said about the pixels; a reader looks at what concerns it."""
+    """What the caller of ``open`` said; a reader looks at what concerns it, and ``open`` explains each."""
 
     data_format: DataFormat | None = None
     size: tuple[int, int] | None = None
     channels: int | None = None
+    broken: Literal["error", "skip"] = "error"
+    keep: int = 1 << 30
+    targets: Targets | None = None
+    columns: Mapping[str, str | tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a reader found. ``white`` is the number that means white, None where the arrays must tell."""
+    """What a reader found. ``white`` is the number that means white, None where the arrays must tell.
+
+    ``class_names`` None: numbers. ``targets`` None: class numbers unless the caller says otherwise.
+    ``skipped`` says of each broken image that was left out what is wrong with it.
+    """
 
     name: str
     train: Part
@@ -33,13 +44,15 @@ class Source:
     class_names: tuple[str, ...] | None = None
     white: float | None = None
     data_format: DataFormat | None = "channels_last"
+    targets: Targets | None = None
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """One kind of source. ``looks_for`` completes "a source is …" in the message of the door.
 
-    ``recognises`` may look at names in the file system but reads no file and raises nothing;
+    ``recognises`` may look at names in the file system and at the first bytes of a file, and raises nothing;
     ``read`` raises DataError for everything that is wrong with a source it has recognised.
     """
 

@@ -118,6 +118,6 @@ def restored(what: Mapping[str, Any]) -> Program:
 def _described(dataset: Dataset) -> dict[str, Any]:
     return {
         "source": dataset.name,
-        "class_names": list(dataset.class_names),
+        "class_names": list(dataset.class_names) or None,
         "preparation": dataset.preparation.to_json(),
     }

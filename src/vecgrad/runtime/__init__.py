@@ -22,12 +22,13 @@ llvmlite raises CompileError, and ``native_available()`` tells beforehand.
 
 from vecgrad.runtime._processors import processors
 from vecgrad.runtime.admit import Admission
-from vecgrad.runtime.cache import ObjectCache, cache_directory, default_cache
+from vecgrad.runtime.cache import ObjectCache, default_cache
 from vecgrad.runtime.engine import Engine, Source, Statistics, assembly
 from vecgrad.runtime.host import host_isas, host_machine, native_available
 from vecgrad.runtime.memory import Memory, address_of, aligned, guarded
 from vecgrad.runtime.table import Call, Job, Operand, Phase
 from vecgrad.runtime.threads import get_num_threads, set_num_threads
+from vecgrad.spec.places import cache_directory
 
 __all__ = [
     "Admission",

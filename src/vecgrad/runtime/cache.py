@@ -8,7 +8,6 @@ import functools
 import hashlib
 import os
 import stat
-import sys
 import tempfile
 import time
 import warnings
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from vecgrad.runtime import _llvm
 from vecgrad.spec.machine import Machine
+from vecgrad.spec.places import cache_directory
 
 # Raise it when the meaning of a key or the file's layout changes; kernels need no change here, as their text
 # is part of the key.
@@ -47,22 +47,6 @@ def object_key(name: str, text: str, machine: Machine) -> bytes:
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.digest()
-
-
-def cache_directory() -> Path:
-    """Where objects are kept: VECGRAD_CACHE_DIR, or ``vecgrad`` in the user's cache directory.
-
-    That is XDG_CACHE_HOME or ~/.cache; on macOS ~/Library/Caches; on Windows LOCALAPPDATA.
-    """
-    if chosen := os.environ.get("VECGRAD_CACHE_DIR"):
-        return Path(chosen).expanduser()
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg) / "vecgrad"
-    if sys.platform == "darwin":
-        return Path("~/Library/Caches/vecgrad").expanduser()
-    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local) / "vecgrad" / "cache"
-    return Path("~/.cache/vecgrad").expanduser()
 
 
 class ObjectCache:

@@ -1,0 +1,139 @@
+"""Image files by name, with their labels: what readers of folders, archives and lists agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecgrad.data._image_file import SUFFIXES
+from vecgrad.spec.errors import DataError
+
+TRAIN = ("train", "training")
+VALIDATION = ("val", "valid", "validation", "dev")
+TEST = ("test", "testing")
+PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+# Names that macOS puts beside every file of an archive.
+_FOREIGN = "__MACOSX"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One file: its name in errors, and a function that returns its bytes (OSError where it cannot)."""
+
+    name: str
+    load: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Files of one part and what they show: class numbers (n,) int64, or numbers (n, k) float32."""
+
+    files: tuple[ImageFile, ...]
+    labels: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The parts of a source ("train" and, where there are such, "validation" and "test") before decoding."""
+
+    parts: Mapping[str, Listed]
+    class_names: tuple[str, ...] | None
+
+
+Path = tuple[str, ...]
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file or folder is none of the data: hidden, or below something hidden."""
+    return any(name.startswith(".") or name == _FOREIGN for name in path)
+
+
+def by_folder(root: str, files: Mapping[Path, ImageFile], folders: Iterable[Path]) -> Listing:
+    """Classes from folder names, below train/, val/, test/ if there is a train/.
+
+    files: every file, by its path from ``root``; ``folders``: every folder, the empty ones too. Classes are
+    the folders of training in the order of their names, files come in the order of theirs; a class may
+    have folders within. Raises DataError for fewer than two classes, a class without images, and a class
+    that only validation or test knows.
+    """
+    files = {path: file for path, file in files.items() if not is_hidden(path)}
+    names = _children(folders, ())
+    prefixes = {part: next((name for name in known if name in names), None) for part, known in PARTS.items()}
+    roots: dict[str, Path] = {"train": ()}
+    if prefixes["train"] is not None:
+        roots = {part: (name,) for part, name in prefixes.items() if name is not None}
+    classes = _children(folders, roots["train"])
+    if len(classes) < 2:
+        raise DataError(
+            f"{_at(root, roots['train'])}: {_holds(files, folders, roots['train'])}; expected two sub-folders "
+            "of images or more, one for each class"
+        )
+    labels = {name: label for label, name in enumerate(classes)}
+    parts = {part: _part(root, files, list(folders), place, labels) for part, place in roots.items()}
+    return Listing(parts, tuple(classes))
+
+
+def _part(
+    root: str, files: Mapping[Path, ImageFile], folders: list[Path], place: Path, labels: Mapping[str, int]
+) -> Listed:
+    depth = len(place)
+    own = _children(folders, place)
+    for name in own:
+        if name not in labels:
+            raise DataError(
+                f"{_at(root, (*place, name))}: there is no such class in training; expected {', '.join(labels)}"
+            )
+    found: dict[str, list[Path]] = {name: [] for name in own}
+    for path in files:
+        if len(path) > depth + 1 and path[:depth] == place and _is_image(path[-1]):
+            found[path[depth]].append(path)
+    for name, paths in found.items():
+        if not paths:
+            raise DataError(
+                f"{_at(root, (*place, name))}: {_holds(files, folders, (*place, name))}; expected image files "
+                f"({', '.join(sorted(SUFFIXES))})"
+            )
+    if not found:
+        raise DataError(
+            f"{_at(root, place)}: {_holds(files, folders, place)}; expected a sub-folder of images for each class"
+        )
+    ordered = [(path, labels[name]) for name, paths in found.items() for path in sorted(paths)]
+    return Listed(
+        tuple(files[path] for path, _ in ordered), np.array([label for _, label in ordered], np.int64)
+    )
+
+
+def _is_image(name: str) -> bool:
+    return f".{name.rpartition('.')[2].lower()}" in SUFFIXES
+
+
+def _children(folders: Iterable[Path], place: Path) -> list[str]:
+    """Names of the folders directly below ``place``, in order."""
+    depth = len(place)
+    return sorted(
+        {
+            path[depth]
+            for path in folders
+            if len(path) > depth and path[:depth] == place and not is_hidden(path)
+        }
+    )
+
+
+def _at(root: str, place: Path) -> str:
+    if root.endswith(": "):  # an archive, whose members follow
+        return (root + "/".join(place)).removesuffix(": ")
+    return "/".join((root.rstrip("/"), *place))
+
+
+def _holds(files: Iterable[Path], folders: Iterable[Path], place: Path) -> str:
+    depth = len(place)
+    names = [f"{name}/" for name in _children(folders, place)]
+    names += sorted(path[-1] for path in files if len(path) == depth + 1 and path[:depth] == place)
+    if not names:
+        return "an empty folder"
+    more = f" … ({len(names)} entries)" if len(names) > 8 else ""
+    return f"a folder that holds {', '.join(names[:8])}{more}"

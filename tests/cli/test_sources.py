@@ -1,0 +1,51 @@
+"""Image files through the command line: sizes, archives, lists, broken files; evaluate finds the same test images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.data.images import pack, png
+
+SHORT = ("--epochs", 1, "--backend", "reference", "--json")
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Dark and light images of two sizes, one of them broken."""
+    monkeypatch.setenv("VECGRAD_CACHE_DIR", str(tmp_path / "cache"))
+    rng = np.random.default_rng(3)
+    members = {
+        f"{name}/{number}.png": png(rng.integers(low, low + 100, (8 + number % 2, 8), dtype=np.uint8))
+        for name, low in (("dark", 0), ("light", 150))
+        for number in range(20)
+    }
+    return pack(tmp_path / "light.tar.gz", members | {"dark/9.png": b"x"}, "w:gz")
+
+
+def test_train_and_evaluate_from_an_archive(call, archive: Path, tmp_path: Path) -> None:
+    mixed = call("train", archive, "--skip-broken", *SHORT, cwd=tmp_path)
+    assert mixed.returncode == 1
+    assert "images of 2 sizes: " in mixed.stderr
+    broken = call("train", archive, "--size", 8, *SHORT, cwd=tmp_path)
+    assert broken.returncode == 1
+    assert "light.tar.gz: dark/9.png: not an image" in broken.stderr
+    done = call("train", archive, "--size", "8x8", "--skip-broken", "--out", "run", *SHORT, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "images of 8×8×1, 2 classes; 1 broken image skipped" in done.stdout
+    told = json.loads(done.stdout.splitlines()[-1])
+    again = call("evaluate", "run", "--backend", "reference", "--json", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout.splitlines()[-1])["accuracy"] == told["test_accuracy"]
+
+
+def test_sizes_that_are_none_and_lists_of_numbers_are_refused(call, archive: Path, tmp_path: Path) -> None:
+    assert call("train", archive, "--size=8x8x8", *SHORT, cwd=tmp_path).returncode == 2
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes(png(np.full((8, 8), 60 * number, np.uint8)))
+    (tmp_path / "list.csv").write_text("path,target\n" + "".join(f"{i}.png,{i / 2}\n" for i in range(4)))
+    done = call("train", tmp_path / "list.csv", *SHORT, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "list.csv: its labels are numbers; the command line trains classifiers only" in done.stderr
