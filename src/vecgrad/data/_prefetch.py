@@ -1,50 +1,40 @@
-"""Batches gathered beside the training step, a little ahead of it."""
+"""Batches made beside the training step, a little ahead of it."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
 from vecgrad.spec.errors import ArgumentError
 
 Batch = tuple[NDArray[Any], NDArray[Any] | None]
+Made = TypeVar("Made")
+Self = TypeVar("Self", bound="Ahead[Any]")
 
 
-class Prefetch(Iterator[Batch]):
-    """Yields (images[indices], labels[indices]) for each index array of ``batches``, in their order.
+class Ahead(Iterator[Made], Generic[Made]):
+    """Yields work(indices) for each index array of ``batches``, in their order.
 
-    One background thread works up to ``depth`` batches ahead. ``prepare`` (for instance
-    ``dataset.preparation.arrays``) is applied there to each batch of images; without ``labels`` the
-    second of the pair is None. What goes wrong in the thread is raised where its batch is asked for.
-    Use it in a ``with`` statement, or call ``close``: no thread then outlives the loop, however it
-    was left. An iterator that was exhausted or has failed is closed already.
-
-    >>> import numpy as np
-    >>> X, y = np.arange(12).reshape(3, 2, 2, 1), np.arange(3)
-    >>> with Prefetch(X, y, [np.array([2, 0]), np.array([1])]) as loader:
-    ...     [labels.tolist() for _, labels in loader]
-    [[2, 0], [1]]
+    One background thread works up to ``depth`` batches ahead. What goes wrong in the thread is raised where its batch is
+    asked for. Use it in a ``with`` statement, or call ``close``: no thread then outlives the loop, however it was left. An
+    iterator that was exhausted or has failed is closed already. ``work`` must not hold a reference to the iterator: one
+    that is dropped without ``close`` is then collected, and its idle thread ends with it.
     """
 
     def __init__(
-        self,
-        images: NDArray[Any],
-        labels: NDArray[Any] | None,
-        batches: Iterable[NDArray[Any]],
-        *,
-        prepare: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
-        depth: int = 2,
+        self, work: Callable[[NDArray[Any]], Made], batches: Iterable[NDArray[Any]], *, depth: int = 2
     ) -> None:
         if depth < 1:
             raise ArgumentError(f"depth must be at least 1 batch ahead, got {depth}")
-        self._images, self._labels, self._prepare = images, labels, prepare
+        self._work = work
         self._indices = iter(batches)
-        self._ahead: deque[Future[Batch]] = deque()
+        self._ahead: deque[Future[Made]] = deque()
         self._worker: ThreadPoolExecutor | None = ThreadPoolExecutor(1, thread_name_prefix="vecgrad-prefetch")
         try:
             for _ in range(depth):
@@ -53,7 +43,7 @@ class Prefetch(Iterator[Batch]):
             self.close()
             raise
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Made:
         if not self._ahead:
             self.close()
             raise StopIteration
@@ -73,7 +63,7 @@ class Prefetch(Iterator[Batch]):
         if worker is not None:
             worker.shutdown(wait=True, cancel_futures=True)
 
-    def __enter__(self) -> Prefetch:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(
@@ -85,18 +75,39 @@ class Prefetch(Iterator[Batch]):
         """Ask the thread for the next batch, if there is one. The indices advance in the caller's thread."""
         indices = next(self._indices, None)
         if indices is not None and self._worker is not None:
-            self._ahead.append(
-                self._worker.submit(_gather, self._images, self._labels, indices, self._prepare)
-            )
+            self._ahead.append(self._worker.submit(self._work, indices))
+
+
+class Prefetch(Ahead[Batch]):
+    """Yields (images[indices], labels[indices]) for each index array of ``batches``, as ``Ahead`` does.
+
+    ``prepare`` (for instance ``dataset.preparation.arrays``) is applied in the thread to each batch of images; without
+    ``labels`` the second of the pair is None.
+
+    >>> import numpy as np
+    >>> X, y = np.arange(12).reshape(3, 2, 2, 1), np.arange(3)
+    >>> with Prefetch(X, y, [np.array([2, 0]), np.array([1])]) as loader:
+    ...     [labels.tolist() for _, labels in loader]
+    [[2, 0], [1]]
+    """
+
+    def __init__(
+        self,
+        images: NDArray[Any],
+        labels: NDArray[Any] | None,
+        batches: Iterable[NDArray[Any]],
+        *,
+        prepare: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+        depth: int = 2,
+    ) -> None:
+        super().__init__(partial(_gather, images, labels, prepare), batches, depth=depth)
 
 
 def _gather(
     images: NDArray[Any],
     labels: NDArray[Any] | None,
-    indices: NDArray[Any],
     prepare: Callable[[NDArray[Any]], NDArray[Any]] | None,
+    indices: NDArray[Any],
 ) -> Batch:
-    # A plain function of its arguments: the thread holds no reference to the iterator, so one that is
-    # dropped without close() is collected, and its idle thread ends with it.
     picked = images[indices]
     return (picked if prepare is None else prepare(picked)), (None if labels is None else labels[indices])
