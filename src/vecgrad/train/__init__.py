@@ -2,7 +2,7 @@
 
 from vecgrad.train._events import EpochEnd, EpochStart, Event, StepEnd
 from vecgrad.train._fit import fit
-from vecgrad.train._history import Epoch, History
+from vecgrad.train._history import Checkpoint, Epoch, History
 from vecgrad.train._loop import events
 from vecgrad.train._report import ClassReport, Report, report
 from vecgrad.train.models import MODELS, BuiltIn, fitting
@@ -11,6 +11,7 @@ from vecgrad.train.schedules import Constant, Cosine, Schedule, Steps
 __all__ = [
     "MODELS",
     "BuiltIn",
+    "Checkpoint",
     "ClassReport",
     "Constant",
     "Cosine",
