@@ -4,7 +4,7 @@ from vecgrad.train._events import EpochEnd, EpochStart, Event, StepEnd
 from vecgrad.train._fit import fit
 from vecgrad.train._history import Checkpoint, Epoch, History
 from vecgrad.train._loop import events
-from vecgrad.train._report import ClassReport, Report, report
+from vecgrad.train._report import ClassReport, Mistake, Report, report
 from vecgrad.train.models import MODELS, BuiltIn, fitting
 from vecgrad.train.schedules import Constant, Cosine, Schedule, Steps
 
@@ -20,6 +20,7 @@ __all__ = [
     "EpochStart",
     "Event",
     "History",
+    "Mistake",
     "Report",
     "Schedule",
     "StepEnd",
