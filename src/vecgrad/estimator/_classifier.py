@@ -206,4 +206,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         return np.asarray(weights / np.where(totals > 0, totals, 1.0)[codes])
 
     def _score_prepared(self, x: Array, targets: Array, weights: Array) -> float:
-        return float(accuracy_score(targets, self._program.forward(x, tta=self.tta).argmax(axis=1), sample_weight=weights))
+        return float(
+            accuracy_score(
+                targets, self._program.forward(x, tta=self.tta).argmax(axis=1), sample_weight=weights
+            )
+        )
