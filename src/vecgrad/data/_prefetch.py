@@ -21,21 +21,31 @@ Self = TypeVar("Self", bound="Ahead[Any]")
 class Ahead(Iterator[Made], Generic[Made]):
     """Yields work(indices) for each index array of ``batches``, in their order.
 
-    One background thread works up to ``depth`` batches ahead. What goes wrong in the thread is raised where its batch is
-    asked for. Use it in a ``with`` statement, or call ``close``: no thread then outlives the loop, however it was left. An
-    iterator that was exhausted or has failed is closed already. ``work`` must not hold a reference to the iterator: one
-    that is dropped without ``close`` is then collected, and its idle thread ends with it.
+    ``workers`` background threads work up to ``depth`` batches ahead, each on a batch of its own; which of them makes a
+    batch changes nothing. What goes wrong in a thread is raised where its batch is asked for. Use it in a ``with``
+    statement, or call ``close``: no thread then outlives the loop, however it was left. An iterator that was exhausted or
+    has failed is closed already. ``work`` must not hold a reference to the iterator: one that is dropped without ``close``
+    is then collected, and its idle threads end with it.
     """
 
     def __init__(
-        self, work: Callable[[NDArray[Any]], Made], batches: Iterable[NDArray[Any]], *, depth: int = 2
+        self,
+        work: Callable[[NDArray[Any]], Made],
+        batches: Iterable[NDArray[Any]],
+        *,
+        depth: int = 2,
+        workers: int = 1,
     ) -> None:
         if depth < 1:
             raise ArgumentError(f"depth must be at least 1 batch ahead, got {depth}")
+        if not 1 <= workers <= depth:
+            raise ArgumentError(f"workers must be from 1 to depth ({depth}), got {workers}")
         self._work = work
         self._indices = iter(batches)
         self._ahead: deque[Future[Made]] = deque()
-        self._worker: ThreadPoolExecutor | None = ThreadPoolExecutor(1, thread_name_prefix="vecgrad-prefetch")
+        self._worker: ThreadPoolExecutor | None = ThreadPoolExecutor(
+            workers, thread_name_prefix="vecgrad-prefetch"
+        )
         try:
             for _ in range(depth):
                 self._submit()
@@ -99,8 +109,9 @@ class Prefetch(Ahead[Batch]):
         *,
         prepare: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
         depth: int = 2,
+        workers: int = 1,
     ) -> None:
-        super().__init__(partial(_gather, images, labels, prepare), batches, depth=depth)
+        super().__init__(partial(_gather, images, labels, prepare), batches, depth=depth, workers=workers)
 
 
 def _gather(

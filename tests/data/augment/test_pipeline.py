@@ -98,7 +98,7 @@ def test_ahead_of_the_training_in_a_thread(coloured: Pipeline) -> None:
         return threading.current_thread().name, coloured.batch(chosen, seed=1)[0].tobytes()
 
     order = list(batches(70, 16, seed=0, epoch=0))
-    with Ahead(work, order) as feed:
+    with Ahead(work, order, depth=3, workers=3) as feed:
         found = list(feed)
     assert [bits for _, bits in found] == [work(chosen)[1] for chosen in order]
     assert all("prefetch" in name for name, _ in found)
