@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from tests.estimator.small import classifier, regressor
 
 import vecgrad as vg
 from vecgrad import CNNClassifier
+from vecgrad.data.augment import ColorJitter, Flip, PadCrop
 from vecgrad.estimator._stopping import Patience
 from vecgrad.layers import Dense, Flatten
 from vecgrad.runtime import native_available
@@ -253,3 +255,58 @@ def test_a_fit_that_fails_leaves_nothing_that_predicts(stripes: Any) -> None:
             estimator.set_params(max_iter=30).fit(X, y)
     with pytest.raises(ValueError, match="not fitted"):
         estimator.predict(X)
+
+
+def test_augmentations_reach_the_training_and_its_bits_stay_the_same(stripes: Any) -> None:
+    X, y = stripes
+    plain, text, records, two = (
+        classifier(augment=augment, threads=threads).fit(X, y)
+        for augment, threads in (
+            (None, 1),
+            ("flip,pad-crop:1,color-jitter:0.1", 1),
+            ((Flip(), PadCrop(1), ColorJitter(0.1)), 1),
+            ("flip,pad-crop:1,color-jitter:0.1", 2),
+        )
+    )
+    assert (weights_of(text) == weights_of(records)).all()
+    assert (weights_of(text) == weights_of(two)).all()
+    assert (weights_of(text) != weights_of(plain)).any()
+    assert clone(records).get_params()["augment"] == records.augment
+    parts = classifier(augment="flip", schedule=None).partial_fit(X, y, classes=[0, 1, 2]).partial_fit(X, y)
+    whole = classifier(augment="flip", schedule=None, max_iter=2).fit(X, y)
+    assert (weights_of(parts) == weights_of(whole)).all()
+
+
+def test_a_regressor_is_augmented_too(stripes: Any) -> None:
+    X, y = stripes
+    fitted = regressor(augment="flip,mixup:0.2", max_iter=2).fit(X, 1.0 * y)
+    assert (weights_of(fitted) != weights_of(regressor(max_iter=2).fit(X, 1.0 * y))).any()
+
+
+def test_predictions_over_views(stripes: Any) -> None:
+    X, y = stripes
+    fitted = classifier().fit(X, y)
+    one = fitted.predict_proba(X)
+    other = fitted.set_params(tta="flip").predict_proba(X)
+    logits = fitted.program_.forward(fitted.preparation_.arrays(X), tta="flip").astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(other, expected, rtol=1e-4, atol=1e-6)
+    assert (one != other).any()
+    numbers = regressor().fit(X, 1.0 * y)
+    both = (numbers.predict(X) + numbers.predict(X[:, :, ::-1])) / 2
+    np.testing.assert_allclose(numbers.set_params(tta="flip").predict(X), both, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"augment": "flop"}, "The 'augment' parameter"),
+        ({"augment": [3]}, "The 'augment' parameter"),
+        ({"augment": "normalize"}, "leave Normalize out"),
+        ({"augment": "pad-crop:40"}, "can be reflected by at most"),
+        ({"tta": "turn"}, "The 'tta' parameter"),
+    ],
+)
+def test_bad_augmentations(stripes: Any, parameters: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        classifier(**parameters).fit(*stripes)

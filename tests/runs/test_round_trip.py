@@ -95,11 +95,11 @@ def test_the_batch_size_can_change(run: Path) -> None:
 
 def test_what_the_folder_holds(program: Program, tmp_path: Path) -> None:
     x, y = batch()
-    history = fit(program, x, y, epochs=2, validation_data=(x, y))
+    history = fit(program, x, y, epochs=2, validation=(x, y))
     dataset = data.open((x, y), classes=3)
     folder = program.save(tmp_path / "run", history=history, data=dataset, metrics={"test_accuracy": 0.5})
     assert sorted(p.name for p in folder.iterdir()) == [
-        "config.json", "history.jsonl", "metrics.json", "model.safetensors", "state.safetensors",
+        "config.json", "curve.svg", "history.csv", "history.jsonl", "metrics.json", "model.safetensors", "state.safetensors",
     ]  # fmt: skip
     config = json.loads((folder / "config.json").read_text())
     assert config["format"] == {"name": "vecgrad run", "version": 1}

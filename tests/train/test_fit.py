@@ -111,7 +111,7 @@ def test_validation_is_measured_and_never_trained_on(made: Made, halves: Halves)
     x, y = halves
     plain, watched = made(), made()
     fit(plain, x[:20], y[:20], epochs=2)
-    history = fit(watched, x[:20], y[:20], epochs=2, validation_data=(x[20:], y[20:]))
+    history = fit(watched, x[:20], y[:20], epochs=2, validation=(x[20:], y[20:]))
     assert weights(plain) == weights(watched)
     final = watched.evaluate(x[20:], y[20:])
     assert (history.validation_loss[-1], history.validation_accuracy[-1]) == (final.loss, final.accuracy)
@@ -121,7 +121,7 @@ def test_the_best_epoch_comes_back(made: Made, halves: Halves) -> None:
     x, y = halves
     # Labels of the validation images turned round: the first epoch is the best, as learning makes it worse.
     program, first = made(), made()
-    history = fit(program, x[:20], y[:20], epochs=5, validation_data=(x[20:], 1 - y[20:]), keep_best=True)
+    history = fit(program, x[:20], y[:20], epochs=5, validation=(x[20:], 1 - y[20:]), keep="best")
     assert history.best_epoch == 1
     fit(first, x[:20], y[:20], epochs=1)
     assert weights(program) == weights(first)
@@ -130,8 +130,8 @@ def test_the_best_epoch_comes_back(made: Made, halves: Halves) -> None:
 
 
 def test_the_best_epoch_needs_validation_images(made: Made, halves: Halves) -> None:
-    with pytest.raises(ArgumentError, match="validation_data"):
-        fit(made(), *halves, keep_best=True)
+    with pytest.raises(ArgumentError, match="validation="):
+        fit(made(), *halves, keep="best")
 
 
 def test_targets_that_are_values(halves: Halves) -> None:
@@ -199,8 +199,8 @@ def test_whoever_stops_listening_stops_the_training(made: Made, halves: Halves) 
         ({"schedule": "linear"}, ArgumentError, "'cosine'"),
         ({"sample_weight": np.ones(3)}, ShapeError, "sample_weight"),
         ({"sample_weight": -np.ones(30)}, DataError, "negative"),
-        ({"validation_data": np.zeros(3)}, ArgumentError, "validation_data"),
-        ({"validation_data": (np.zeros((1, 4, 4, 1), np.float32), [5])}, DataError, "from 0 to 1"),
+        ({"validation": np.zeros(3)}, ArgumentError, "validation must be"),
+        ({"validation": (np.zeros((1, 4, 4, 1), np.float32), [5])}, DataError, "from 0 to 1"),
     ],
 )
 def test_bad_input_is_named_before_anything_changes(

@@ -50,3 +50,29 @@ def test_bad_input(made: Callable[..., Program]) -> None:
         report(identity(3), np.float32([[1, 0, 0]]), [0], ["a", "b"])
     with pytest.raises(ArgumentError, match="cross_entropy"):
         report(made(loss="mse", optimizer=None), np.zeros((1, 4, 4, 1), np.float32), [0])
+
+
+def test_the_worst_mistakes_first() -> None:
+    x = np.float32([[4, 0, 0], [0, 3, 0], [0, 1, 2], [2, 0, 9], [1, 1.5, 0]])
+    truth = [0, 2, 2, 0, 0]
+    found = report(identity(3), x, truth, ["a", "b", "c"], mistakes=2, files=list("vwxyz"))
+    assert [(each.index, each.file, each.truth, each.said) for each in found.mistakes] == [
+        (3, "y", "a", "c"),
+        (1, "w", "c", "b"),
+    ]
+    row = np.exp(x[3]) / np.exp(x[3]).sum()
+    assert found.mistakes[0].confidence == pytest.approx(row[2], rel=1e-6)
+    assert found.mistakes[0].loss == pytest.approx(-np.log(row[0]), rel=1e-6)
+    assert len(report(identity(3), x, truth).mistakes) == 3
+    assert report(identity(3), x, truth, mistakes=0).mistakes == ()
+    lines = str(found).splitlines()
+    assert lines[0].startswith("5 images, accuracy 0.4000")
+    assert lines[-2].split() == ["y", "a", "c", f"{row[2]:.4f}", f"{-np.log(row[0]):.4f}"]
+    with pytest.raises(ArgumentError, match="4 files for 5 images"):
+        report(identity(3), x, truth, files=list("abcd"))
+
+
+def test_a_certain_mistake_has_a_finite_loss() -> None:
+    found = report(identity(2), np.float32([[0, 2000]]), [0])
+    assert found.mistakes[0].loss == 2000
+    assert found.mistakes[0].confidence == 1

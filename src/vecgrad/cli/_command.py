@@ -51,6 +51,12 @@ def threads_option(function: Function) -> Function:
     return click.option("--threads", type=click.IntRange(1, 256), help=text)(function)
 
 
+def tta_option(function: Function) -> Function:
+    """``--tta``."""
+    text = "Average over views: the image and its mirror image; with shift also both moved by a pixel."
+    return click.option("--tta", type=click.Choice(["flip", "flip-shift"]), help=text)(function)
+
+
 def backend_option(function: Function) -> Function:
     """``--backend``, for tests and platforms without llvmlite: kept out of the help."""
     kinds = click.Choice(["native", "reference"])

@@ -58,16 +58,26 @@ def test_part(run: Run, folder: str | None) -> tuple[str, Any, Any]:
     from vecgrad import data
 
     noted = run.data or {}
-    place = noted.get("source") if folder is None else str(Path(folder).resolve())
+    place = (
+        noted.get("source")
+        if folder is None
+        else "digits"
+        if folder == "digits"
+        else str(Path(folder).resolve())
+    )
     if not isinstance(place, str):
-        raise DataError(f"{run.name}: does not know its data; pass --data DIR")
+        raise DataError(f"{run.name}: does not know its data; name them: vecgrad evaluate RUN SOURCE")
     known = place == noted.get("source")
     options = _options(noted) if known else {}
     preparation = run.preparation
     try:
         dataset = data.open(place, size=preparation.size, channels=preparation.channels, **options)
     except DataError as error:
-        hint = "; pass --data DIR if the data were moved" if folder is None else ""
+        hint = (
+            "; if the data were moved, say where: vecgrad evaluate RUN SOURCE (or --data DIR)"
+            if folder is None
+            else ""
+        )
         raise DataError(f"{error}{hint}") from error
     if dataset.class_names != run.class_names:
         raise DataError(f"{dataset.name}: its classes are {dataset.class_names}, the run's {run.class_names}")

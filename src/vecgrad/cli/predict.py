@@ -6,18 +6,33 @@ from typing import Any
 
 import click
 
-from vecgrad.cli._command import FAILED, Command, backend_option, json_option, say_json, threads_option
+from vecgrad.cli._command import (
+    FAILED,
+    Command,
+    backend_option,
+    json_option,
+    say_json,
+    threads_option,
+    tta_option,
+)
 
 
 @click.command(cls=Command)
 @click.argument("run")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@tta_option
 @threads_option
 @json_option
 @backend_option
 @click.pass_context
 def predict(
-    ctx: click.Context, run: str, images: tuple[str, ...], threads: int | None, as_json: bool, backend: str
+    ctx: click.Context,
+    run: str,
+    images: tuple[str, ...],
+    tta: str | None,
+    threads: int | None,
+    as_json: bool,
+    backend: str,
 ) -> None:
     """Classify PNG or JPEG files with a saved run.
 
@@ -47,7 +62,8 @@ def predict(
             click.echo(f"error: {errors[image]}", err=True)
     answers: list[dict[str, Any]] = []
     if inputs:
-        for image, row in zip(inputs, program.predict_proba(np.stack(list(inputs.values()))), strict=True):
+        said = program.predict_proba(np.stack(list(inputs.values())), tta=tta)
+        for image, row in zip(inputs, said, strict=True):
             best = int(row.argmax())
             click.echo(f"{image}: {names[best]} ({100 * row[best]:.1f} %)")
             answers.append(

@@ -22,6 +22,8 @@ from vecgrad.cli._command import (
 )
 
 if TYPE_CHECKING:
+    from vecgrad.data import Preparation
+    from vecgrad.data.augment import Augmentation
     from vecgrad.train import BuiltIn
     from vecgrad.updates import Update
 
@@ -51,6 +53,13 @@ class _Size(click.ParamType):  # type: ignore[type-arg]
         return int(sides[0]), int(sides[-1])
 
 
+class _Share(click.FloatRange):
+    """A number between 0 and 1, both excluded."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1, min_open=True, max_open=True)
+
+
 @click.command(cls=Command)
 @click.argument("source", default="digits")
 @click.option("--data", "folder", metavar="DIR", help="The folder with MNIST's four IDX files.")
@@ -70,6 +79,23 @@ class _Size(click.ParamType):  # type: ignore[type-arg]
 @click.option("--batch-size", type=click.IntRange(1, 1 << 20), help="Default: the model's.")
 @click.option("--learning-rate", type=_Rate(), help="Default: the optimizer's.")
 @click.option("--optimizer", type=click.Choice(["sgd", "adam"]), default="sgd", show_default=True)
+@click.option(
+    "--augment",
+    metavar="LIST",
+    help="Change images at random, such as flip,pad-crop:4,cutout:8 (also affine, color-jitter, mixup, cutmix).",
+)
+@click.option(
+    "--validation",
+    type=_Share(),
+    metavar="SHARE",
+    help="Hold out this share of the training images to choose the epoch by.",
+)
+@click.option("--patience", type=click.IntRange(1), help="End after so many epochs without a better one.")
+@click.option(
+    "--keep",
+    type=click.Choice(["best", "last"]),
+    help="The epoch to save. Default: the best, with validation images.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
 @threads_option
 @click.option(
@@ -91,6 +117,10 @@ def train(
     batch_size: int | None,
     learning_rate: float | None,
     optimizer: str,
+    augment: str | None,
+    validation: float | None,
+    patience: int | None,
+    keep: str | None,
     seed: int,
     threads: int | None,
     out: str | None,
@@ -104,11 +134,15 @@ def train(
     and label, a .npz file, a folder with CIFAR's binary files.
     Images that are held out as test images measure the final accuracy and decide nothing.
 
+    With validation images (the source's own, or --validation 0.1) the best epoch by them is saved, and what the last
+    step left in RUN/last. RUN/curve.svg and RUN/history.csv show how it went.
+
     Ctrl-C ends the training cleanly: what was learned so far is saved.
 
     \b
     Examples:
       vecgrad train
+      vecgrad train ~/pets --augment flip,pad-crop:4 --validation 0.1 --patience 10
       vecgrad train mnist --data ~/mnist --epochs 5 --out runs/mnist
     """
     import vecgrad
@@ -119,6 +153,11 @@ def train(
     from vecgrad.train.models import fitting
 
     dataset, noted = open_source(source, folder, size, skip_broken)
+    if validation is not None:
+        dataset = dataset.with_validation(validation, seed)
+    if dataset.validation_images is None and (patience or keep == "best"):
+        raise click.UsageError("--patience and --keep best go by validation images; add --validation 0.1")
+    steps = _augmentations(augment, dataset.preparation)
     names = _new_names(f"{dataset.name.removesuffix('.npz')}-{seed}") if out is None else iter((Path(out),))
     place = next(names)
     runs.check_place(place)  # before the work, not after it
@@ -137,20 +176,25 @@ def train(
     click.echo(str(dataset))
     count = vecgrad.summary(network, dataset.input_shape).parameters
     click.echo(f"model {chosen.name}: {chosen.about}; {count:,} parameters, {program.optimizer}")
-    images = dataset.preparation.arrays(dataset.train_images)
-    validation = None
+    prepare = dataset.preparation.arrays
+    # With augmentations the training images stay as they were read: they are normalised among them.
+    shown: Any = (lambda images: images) if steps else prepare
+    held_out = None
     if dataset.validation_images is not None:
-        validation = (dataset.preparation.arrays(dataset.validation_images), dataset.validation_labels)
+        held_out = (shown(dataset.validation_images), dataset.validation_labels)
     began = time.perf_counter()
     with Progress() as progress:
         history = vecgrad.fit(
             program,
-            images,
+            shown(dataset.train_images),
             dataset.train_labels,
             epochs=epochs or chosen.epochs,
-            validation_data=validation,
+            validation=held_out,
             schedule=chosen.schedule,
             on_event=progress,
+            keep=keep or ("best" if held_out is not None else "last"),
+            patience=patience,
+            augment=steps,
         )
     seconds = time.perf_counter() - began
     found: dict[str, Any] = {
@@ -160,12 +204,16 @@ def train(
         "train_seconds": round(seconds, 3),
         "images_per_second": round(history.images_per_second, 1),
         "interrupted": history.interrupted,
+        "stopped_early": history.stopped_early,
+        "best_epoch": history.best_epoch,
     }
     if history.interrupted and not program.steps:
         raise KeyboardInterrupt
     if not history.interrupted:
-        measured = program.evaluate(dataset.preparation.arrays(dataset.test_images), dataset.test_labels)
+        measured = program.evaluate(prepare(dataset.test_images), dataset.test_labels)
         found |= {"test_accuracy": measured.accuracy, "test_loss": measured.loss}
+        if history.best_epoch is not None:
+            click.echo(f"epoch {history.best_epoch} is the best on the validation images")
         click.echo(f"test accuracy {measured.accuracy:.4f} ({measured.images:,} images)")
     epochs_done = "1 epoch" if len(history.epochs) == 1 else f"{len(history.epochs)} epochs"
     click.echo(f"{epochs_done} in {seconds:.1f} s, {history.images_per_second:,.0f} images/s")
@@ -173,12 +221,33 @@ def train(
         place = _claimed(place, names)
     full = program.save(place, history=history, data=noted, metrics=found)
     if history.interrupted:
-        click.echo(f"interrupted after {program.steps:,} steps; what was learned so far is saved", err=True)
+        done = (history.last or program).steps
+        click.echo(f"interrupted after {done:,} steps; what was learned so far is saved", err=True)
     click.echo(f"run saved in {place}")
     if as_json:
         say_json(found | {"model": chosen.name, "seed": seed, "run": str(full)})
     if history.interrupted:
         ctx.exit(INTERRUPTED)
+
+
+def _augmentations(text: str | None, preparation: Preparation) -> tuple[Augmentation, ...]:
+    """The augmentations with the preparation among them: before what erases or mixes, for which 0 then is the mean."""
+    from vecgrad.data.augment import Cutout, Mixing, Normalize, augmentations
+    from vecgrad.spec.errors import ArgumentError
+
+    try:
+        steps = augmentations(text)
+        for step in steps:
+            step.check(preparation.shape)
+    except ArgumentError as error:
+        raise click.BadParameter(str(error), param_hint="--augment") from error
+    if not steps:
+        return ()
+    if any(isinstance(step, Normalize) for step in steps):
+        raise click.BadParameter("images are normalised anyway; leave normalize out", param_hint="--augment")
+    place = next((k for k, step in enumerate(steps) if isinstance(step, (Cutout, Mixing))), len(steps))
+    normalize = Normalize(preparation.mean, preparation.std, preparation.scale)
+    return (*steps[:place], normalize, *steps[place:])
 
 
 def _optimizer(chosen: BuiltIn, name: str, learning_rate: float | None) -> Update:

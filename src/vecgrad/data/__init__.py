@@ -8,10 +8,11 @@ from vecgrad.data._image_file import prepare_file
 from vecgrad.data._lazy import LazyImages
 from vecgrad.data._open import open
 from vecgrad.data._order import batches, order, split
-from vecgrad.data._prefetch import Prefetch
+from vecgrad.data._prefetch import Ahead, Prefetch
 from vecgrad.data._preparation import Preparation
 
 __all__ = [
+    "Ahead",
     "Dataset",
     "LazyImages",
     "Prefetch",

@@ -1,12 +1,13 @@
-"""Batches gathered beside the training step, a little ahead of it."""
+"""Batches made beside the training step, a little ahead of it."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
@@ -14,33 +15,25 @@ from vecgrad.data._lazy import LazyImages
 from vecgrad.spec.errors import ArgumentError
 
 Batch = tuple[NDArray[Any], NDArray[Any] | None]
+Made = TypeVar("Made")
+Self = TypeVar("Self", bound="Ahead[Any]")
 
 
-class Prefetch(Iterator[Batch]):
-    """Yields (images[indices], labels[indices]) for each index array of ``batches``, in their order.
+class Ahead(Iterator[Made], Generic[Made]):
+    """Yields work(indices) for each index array of ``batches``, in their order.
 
-    ``workers`` background threads work up to ``depth`` batches ahead, each on a batch of its own; of
-    ``LazyImages`` they read and decode them too. ``prepare`` (for instance ``dataset.preparation.arrays``)
-    is applied there to each batch of images; without ``labels`` the second of the pair is None. Batches
-    are the same for any number of workers, and at most ``depth`` of them wait, so memory is bounded.
-    What goes wrong in a thread is raised where its batch is asked for. Use it in a ``with`` statement, or
-    call ``close``: no thread then outlives the loop, however it was left. An iterator that was exhausted
-    or has failed is closed already.
-
-    >>> import numpy as np
-    >>> X, y = np.arange(12).reshape(3, 2, 2, 1), np.arange(3)
-    >>> with Prefetch(X, y, [np.array([2, 0]), np.array([1])]) as loader:
-    ...     [labels.tolist() for _, labels in loader]
-    [[2, 0], [1]]
+    ``workers`` background threads work up to ``depth`` batches ahead, each on a batch of its own; which of them makes a
+    batch changes nothing. What goes wrong in a thread is raised where its batch is asked for. Use it in a ``with``
+    statement, or call ``close``: no thread then outlives the loop, however it was left. An iterator that was exhausted or
+    has failed is closed already. ``work`` must not hold a reference to the iterator: one that is dropped without ``close``
+    is then collected, and its idle threads end with it.
     """
 
     def __init__(
         self,
-        images: NDArray[Any] | LazyImages,
-        labels: NDArray[Any] | None,
+        work: Callable[[NDArray[Any]], Made],
         batches: Iterable[NDArray[Any]],
         *,
-        prepare: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
         depth: int = 2,
         workers: int = 1,
     ) -> None:
@@ -48,9 +41,9 @@ class Prefetch(Iterator[Batch]):
             raise ArgumentError(f"depth must be at least 1 batch ahead, got {depth}")
         if not 1 <= workers <= depth:
             raise ArgumentError(f"workers must be from 1 to depth ({depth}), got {workers}")
-        self._images, self._labels, self._prepare = images, labels, prepare
+        self._work = work
         self._indices = iter(batches)
-        self._ahead: deque[Future[Batch]] = deque()
+        self._ahead: deque[Future[Made]] = deque()
         self._worker: ThreadPoolExecutor | None = ThreadPoolExecutor(
             workers, thread_name_prefix="vecgrad-prefetch"
         )
@@ -61,7 +54,7 @@ class Prefetch(Iterator[Batch]):
             self.close()
             raise
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Made:
         if not self._ahead:
             self.close()
             raise StopIteration
@@ -81,7 +74,7 @@ class Prefetch(Iterator[Batch]):
         if worker is not None:
             worker.shutdown(wait=True, cancel_futures=True)
 
-    def __enter__(self) -> Prefetch:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(
@@ -93,18 +86,40 @@ class Prefetch(Iterator[Batch]):
         """Ask the thread for the next batch, if there is one. The indices advance in the caller's thread."""
         indices = next(self._indices, None)
         if indices is not None and self._worker is not None:
-            self._ahead.append(
-                self._worker.submit(_gather, self._images, self._labels, indices, self._prepare)
-            )
+            self._ahead.append(self._worker.submit(self._work, indices))
+
+
+class Prefetch(Ahead[Batch]):
+    """Yields (images[indices], labels[indices]) for each index array of ``batches``, as ``Ahead`` does.
+
+    ``prepare`` (for instance ``dataset.preparation.arrays``) is applied in the thread to each batch of images; and
+    ``LazyImages`` are read and decoded there; without ``labels`` the second of the pair is None.
+
+    >>> import numpy as np
+    >>> X, y = np.arange(12).reshape(3, 2, 2, 1), np.arange(3)
+    >>> with Prefetch(X, y, [np.array([2, 0]), np.array([1])]) as loader:
+    ...     [labels.tolist() for _, labels in loader]
+    [[2, 0], [1]]
+    """
+
+    def __init__(
+        self,
+        images: NDArray[Any] | LazyImages,
+        labels: NDArray[Any] | None,
+        batches: Iterable[NDArray[Any]],
+        *,
+        prepare: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+        depth: int = 2,
+        workers: int = 1,
+    ) -> None:
+        super().__init__(partial(_gather, images, labels, prepare), batches, depth=depth, workers=workers)
 
 
 def _gather(
     images: NDArray[Any] | LazyImages,
     labels: NDArray[Any] | None,
-    indices: NDArray[Any],
     prepare: Callable[[NDArray[Any]], NDArray[Any]] | None,
+    indices: NDArray[Any],
 ) -> Batch:
-    # A plain function of its arguments: the thread holds no reference to the iterator, so one that is
-    # dropped without close() is collected, and its idle thread ends with it.
     picked = images[indices]
     return (picked if prepare is None else prepare(picked)), (None if labels is None else labels[indices])

@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from vecgrad.data import Preparation
+from vecgrad.data.augment import Normalize, augmentations
 from vecgrad.estimator._callbacks import CallbackSupportMixin, Fitting
 from vecgrad.estimator._images import as_images, as_rows, computing_dtype, row_shape
 from vecgrad.estimator._network import Recipe
@@ -211,8 +212,17 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
             sample_weight=None if same else weights / weights.mean(),
             shuffle=True,
             schedule=schedule,
+            augment=self._augmentations(),
             training_accuracy=bool(self.verbose),
         )
+
+    def _augmentations(self) -> Any:
+        steps = augmentations(self.augment)
+        if any(isinstance(step, Normalize) for step in steps):
+            raise ValueError(
+                "augment: the images are normalised anyway, see preparation_; leave Normalize out"
+            )
+        return steps
 
     def _train(
         self, images: Array, y: Array, weights: Array, held_out: tuple[Array, Array, Array] | None
@@ -279,7 +289,10 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         images = self._images(rows, shape)
         run = getattr(self._program, method)
         parts = [
-            run(self.preparation_.arrays(images[start : start + _CHUNK], dtype=self._program.dtype))
+            run(
+                self.preparation_.arrays(images[start : start + _CHUNK], dtype=self._program.dtype),
+                tta=self.tta,
+            )
             for start in range(0, len(images), _CHUNK)
         ]
         single = rows.dtype in (np.float16, np.float32)

@@ -40,6 +40,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         data_format: "channels_last" or "channels_first".
         dtype: what is computed with. "auto": "float32" where it holds X exactly (images of integers, float32), else
             "float64", which takes about twice the time.
+        augment: changes that are made to the images at random in every epoch: augmentations of ``vecgrad.data.augment`` such as
+            (Flip(), PadCrop(4)), or their text "flip,pad-crop:4". They see the images as ``preparation_`` leaves them.
+        tta: test-time augmentation, "flip" or "flip-shift": predictions for several views of each image are averaged.
         early_stopping: hold out ``validation_fraction`` of the samples, stop when their accuracy has not improved by ``tol``
             for ``n_iter_no_change`` epochs, and keep the best epoch. Else the training loss decides when to stop.
         warm_start: ``fit`` goes on where the last one ended.
@@ -79,6 +82,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         image_shape: Any = None,
         data_format: str = "channels_last",
         dtype: str = "auto",
+        augment: Any = None,
+        tta: str | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -97,6 +102,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         self.image_shape = image_shape
         self.data_format = data_format
         self.dtype = dtype
+        self.augment = augment
+        self.tta = tta
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -199,4 +206,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         return np.asarray(weights / np.where(totals > 0, totals, 1.0)[codes])
 
     def _score_prepared(self, x: Array, targets: Array, weights: Array) -> float:
-        return float(accuracy_score(targets, self._program.forward(x).argmax(axis=1), sample_weight=weights))
+        return float(
+            accuracy_score(
+                targets, self._program.forward(x, tta=self.tta).argmax(axis=1), sample_weight=weights
+            )
+        )

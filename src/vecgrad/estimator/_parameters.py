@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vecgrad.data.augment import VIEWS, augmentations
 from vecgrad.layers import Layer
 from vecgrad.train import MODELS, Schedule
 from vecgrad.updates import UPDATES, Update
@@ -64,6 +65,11 @@ RULES: dict[str, Rule] = {
         lambda v: v in ("channels_last", "channels_first"),
     ),
     "dtype": ("a str among {'auto', 'float32', 'float64'}", lambda v: v in ("auto", "float32", "float64")),
+    "augment": (
+        "None, augmentations such as (Flip(), PadCrop(4)) or their text such as 'flip,pad-crop:4'",
+        lambda v: augmentations(v) is not None,
+    ),
+    "tta": ("None or a str among {'flip', 'flip-shift'}", lambda v: v is None or v in VIEWS),
     "early_stopping": ("an instance of 'bool'", _boolean),
     "validation_fraction": ("a float in the range (0.0, 1.0)", lambda v: _number(v) and 0 < v < 1),
     "n_iter_no_change": ("an int in the range [1, inf)", _integer),

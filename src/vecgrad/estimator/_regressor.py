@@ -28,8 +28,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     Parameters:
         architecture: as in ``CNNClassifier``; layers must end in ``Dense(outputs)``.
         early_stopping: hold out ``validation_fraction`` of the samples and go by R² on them.
-        optimizer, schedule, max_iter, batch_size, image_shape, data_format, dtype, validation_fraction, n_iter_no_change,
-            tol, warm_start, random_state, threads, verbose: as in ``CNNClassifier``.
+        optimizer, schedule, max_iter, batch_size, image_shape, data_format, dtype, augment, tta, validation_fraction,
+            n_iter_no_change, tol, warm_start, random_state, threads, verbose: as in ``CNNClassifier``.
 
     Attributes:
         target_mean_, target_scale_: mean and standard deviation of each output of the first y that was trained on.
@@ -57,6 +57,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         image_shape: Any = None,
         data_format: str = "channels_last",
         dtype: str = "auto",
+        augment: Any = None,
+        tta: str | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -74,6 +76,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         self.image_shape = image_shape
         self.data_format = data_format
         self.dtype = dtype
+        self.augment = augment
+        self.tta = tta
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -170,7 +174,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         return self._public
 
     def _score_prepared(self, x: Array, targets: Array, weights: Array) -> float:
-        return float(r2_score(targets, self._program.forward(x), sample_weight=weights))
+        return float(r2_score(targets, self._program.forward(x, tta=self.tta), sample_weight=weights))
 
 
 def _last_dense(model: Layer) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from vecgrad.graph.build import Wanted
 from vecgrad.layers import Layer, Rescale, Sequential
 from vecgrad.losses import CrossEntropy, Loss
-from vecgrad.program import door
+from vecgrad.program import door, views
 from vecgrad.program.backend import Backend
 from vecgrad.program.evaluation import Evaluation
 from vecgrad.program.flat import FlatLayout
@@ -182,16 +182,24 @@ class Program:
                 self._steppings[given.shape] = short  # with or without a channel of one: the same memory
         return value
 
-    def forward(self, x: Any) -> Array:
-        """The network's output (n, *output_shape), logits under cross entropy, for any n."""
+    def forward(self, x: Any, *, tta: str | None = None) -> Array:
+        """The network's output (n, *output_shape), logits under cross entropy, for any n.
+
+        tta: test-time augmentation, the weighted mean of the outputs for several views of each image (n, H, W, C): "flip" is
+        the image and its mirror image; "flip-shift" adds both moved by one pixel up and left, and down and right.
+        """
+        if tta is not None:
+            return views.forward(self, x, tta)
         return self._predict(x, _PREDICTION, "prediction")
 
-    def predict_proba(self, x: Any) -> Array:
-        """Probabilities (n, classes): the softmax of the logits, for any n. Needs loss="cross_entropy"."""
+    def predict_proba(self, x: Any, *, tta: str | None = None) -> Array:
+        """Probabilities (n, classes): the softmax of what ``forward`` gives. Needs loss="cross_entropy"."""
         if not isinstance(self.loss, CrossEntropy):
             raise ArgumentError(
                 'predict_proba needs a program compiled with loss="cross_entropy"; forward gives the raw output'
             )
+        if tta is not None:
+            return views.probabilities(self, x, tta)
         return self._predict(x, _PROBABILITIES, "probabilities")
 
     def gradients(
@@ -222,9 +230,11 @@ class Program:
         record["output"] = LayerTrace(found["prediction"], found["trace.dx"])
         return record
 
-    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Evaluation:
-        """Mean loss and, for class labels, accuracy over any number of images."""
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None, *, tta: str | None = None) -> Evaluation:
+        """Mean loss and, for class labels, accuracy over any number of images; ``tta`` as in ``forward``."""
         loss = self._needs_loss()
+        if tta is not None:
+            return views.evaluate(self, loss, x, y, sample_weight, tta)
         x = door.images(x, self.input_shape, self.dtype, self._rescales)
         t = door.targets(y, len(x), loss, self.output_shape, self.dtype)
         w, inverse = door.weights(sample_weight, len(x), self.dtype)

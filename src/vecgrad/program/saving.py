@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +15,25 @@ from vecgrad.program.program import Program
 from vecgrad.runs import Run, read, write
 
 
-class Trained(Protocol):
-    """A history: JSON with "epochs", one record each, and "settings", how the network was trained."""
+class State(Protocol):
+    """A program's parameters and its optimizer's state by name, after ``steps`` steps."""
 
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+    @property
+    def state(self) -> Mapping[str, Mapping[str, Any]]: ...
+    @property
+    def steps(self) -> int: ...
+
+
+class Trained(Protocol):
+    """A history: JSON with "epochs", one record each, and "settings", how the network was trained; pages for people;
+    and what the last step left where the program is an earlier state."""
+
+    @property
+    def last(self) -> State | None: ...
     def to_json(self) -> dict[str, Any]: ...
+    def pages(self) -> Mapping[str, str]: ...
 
 
 def save(
@@ -46,7 +62,10 @@ def save(
         history=told.get("epochs", ()),
         metrics=metrics or {},
     )
-    return write(folder, run)
+    last = None
+    if history is not None and (later := history.last) is not None:
+        last = replace(run, parameters=later.parameters, state=later.state, steps=later.steps, metrics={})
+    return write(folder, run, last=last, pages={} if history is None else history.pages())
 
 
 def load(

@@ -17,6 +17,9 @@ HISTORY = "history.jsonl"
 METRICS = "metrics.json"
 # Every file beside config.json, which lists their sizes and hashes.
 LISTED = (MODEL, STATE, HISTORY, METRICS)
+# What may lie there too and no reader needs: the learning curve for people, and a run of its own.
+PAGES = ("history.csv", "curve.svg")
+LAST = "last"
 
 
 def is_count(value: object) -> bool:

@@ -17,9 +17,11 @@ from vecgrad.runs._format import (
     CONFIG,
     FORMAT,
     HISTORY,
+    LAST,
     LISTED,
     METRICS,
     MODEL,
+    PAGES,
     STATE,
     VERSION,
     config_digest,
@@ -30,14 +32,28 @@ from vecgrad.runs._record import Array, Run
 from vecgrad.spec.errors import RunError
 
 
-def write(folder: str | os.PathLike[str], run: Run) -> Path:
+def write(
+    folder: str | os.PathLike[str],
+    run: Run,
+    *,
+    last: Run | None = None,
+    pages: Mapping[str, str] | None = None,
+) -> Path:
     """Write ``run`` to ``folder`` and return the folder's full path. A run that is there already is replaced.
+
+    last: the same network after its last step, where ``run`` is an earlier one: a run of its own in ``folder``/last.
+    pages: text files for people, "history.csv" and "curve.svg".
 
     The old run stays until the new one is complete on disk. Raises RunError where ``folder`` is
     something else than a run, or cannot be written.
     """
     place = Path(folder).resolve()
     files = _files(run)
+    for name, text in (pages or {}).items():
+        if name not in PAGES:
+            raise RunError(f"{name} is no page of a run; expected {' or '.join(PAGES)}")
+        files[name] = text.encode()
+    later = None if last is None else _files(last)
     try:
         check_place(place)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +62,11 @@ def write(folder: str | os.PathLike[str], run: Run) -> Path:
         try:
             for name, data in files.items():
                 _write_file(fresh / name, data)
+            if later is not None:
+                (fresh / LAST).mkdir()
+                for name, data in later.items():
+                    _write_file(fresh / LAST / name, data)
+                _sync(fresh / LAST)
             _sync(fresh)
             _move(fresh, place)
         except BaseException:
@@ -133,7 +154,9 @@ def check_place(folder: str | os.PathLike[str]) -> None:
         return
     if CONFIG not in held or not _is_config(place / CONFIG):
         raise RunError(f"{place} is a folder that holds no run; nothing was written: choose another name")
-    if strangers := sorted(held - {CONFIG, *LISTED}):
+    if LAST in held and (place / LAST).is_dir():
+        check_place(place / LAST)  # what is in it will be gone
+    if strangers := sorted(held - {CONFIG, *LISTED, *PAGES, LAST}):
         raise RunError(f"{place} holds {strangers[0]}, which is no part of a run; move it away first")
 
 

@@ -2,15 +2,16 @@
 
 from vecgrad.train._events import EpochEnd, EpochStart, Event, StepEnd
 from vecgrad.train._fit import fit
-from vecgrad.train._history import Epoch, History
+from vecgrad.train._history import Checkpoint, Epoch, History
 from vecgrad.train._loop import events
-from vecgrad.train._report import ClassReport, Report, report
+from vecgrad.train._report import ClassReport, Mistake, Report, report
 from vecgrad.train.models import MODELS, BuiltIn, fitting
 from vecgrad.train.schedules import Constant, Cosine, Schedule, Steps
 
 __all__ = [
     "MODELS",
     "BuiltIn",
+    "Checkpoint",
     "ClassReport",
     "Constant",
     "Cosine",
@@ -19,6 +20,7 @@ __all__ = [
     "EpochStart",
     "Event",
     "History",
+    "Mistake",
     "Report",
     "Schedule",
     "StepEnd",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from vecgrad.program import Program
 from vecgrad.spec.errors import ArgumentError
 from vecgrad.train._events import EpochEnd, Event
-from vecgrad.train._history import Epoch, History
+from vecgrad.train._history import Checkpoint, Epoch, History
 from vecgrad.train._loop import Loop
 from vecgrad.train.schedules import Schedule
 
@@ -21,24 +21,33 @@ def fit(
     X: Any,
     y: Any,
     epochs: int = 5,
-    validation_data: tuple[Any, Any] | None = None,
+    validation: tuple[Any, Any] | float | None = None,
     sample_weight: Any = None,
     shuffle: bool = True,
     schedule: str | Schedule | None = None,
     on_event: Callable[[Event], None] | None = None,
     verbose: bool = False,
-    keep_best: bool = False,
+    keep: str = "last",
+    patience: int | None = None,
+    augment: Any = None,
 ) -> History:
     """Train ``program`` for ``epochs`` more epochs on images X (n, *input_shape) and labels y (n,) or targets.
 
-    validation_data (Xv, yv) is measured after each epoch and never trained on. sample_weight (n,) weighs images.
-    shuffle: in an order drawn from the program's seed and the epoch's number. schedule: "constant", "steps",
-    "cosine" or a Schedule, which multiplies the optimizer's learning rate. on_event hears every EpochStart,
-    StepEnd and EpochEnd. verbose prints a line an epoch. keep_best: in the end the program gets back the parameters
-    of its best epoch on the validation images (accuracy, then loss).
+    validation: (Xv, yv), or a fraction of X to hold out (stratified by label, chosen by the program's seed); measured after
+    each epoch and never trained on. sample_weight (n,) weighs images. shuffle: in an order drawn from the program's
+    seed and the epoch's number. schedule: "constant", "steps", "cosine" or a Schedule, which multiplies the optimizer's
+    learning rate. on_event hears every EpochStart, StepEnd and EpochEnd. verbose prints a line an epoch.
+
+    keep="best": in the end the program gets back the parameters of its best epoch on the validation images (accuracy, then
+    loss), and the history has those of the last step in ``last``. patience: training ends when so many epochs in a row
+    were no better than the best one.
+
+    augment: augmentations of ``vecgrad.data.augment``, such as (Flip(), PadCrop(4)), or their text "flip,pad-crop:4"; batches
+    are made in a thread beside the training. With a Normalize among them X may be raw pixels such as uint8; validation
+    images are normalised too, and ``program.data`` then knows the preparation.
 
     Ctrl-C ends the training between two steps: the history of the finished epochs is returned, with
-    ``interrupted`` set, and the program is as the last step left it.
+    ``interrupted`` set, and the program is as the last step left it (with keep="best", as its best epoch left it).
 
     Raises DataError, ShapeError and ArgumentError before anything is changed, TrainingError when the loss is no
     number any more.
@@ -50,14 +59,19 @@ def fit(
     >>> vg.fit(program, X, y, epochs=10).accuracy[-1]
     1.0
     """
-    if keep_best and validation_data is None:
+    if keep not in ("last", "best"):
+        raise ArgumentError(f'keep must be "last" or "best", got {keep!r}')
+    if patience is not None and (isinstance(patience, bool) or not isinstance(patience, int) or patience < 1):
+        raise ArgumentError(f"patience must be a positive number of epochs, got {patience!r}")
+    if validation is None and (keep == "best" or patience is not None):
+        asked = "patience" if keep == "last" else 'keep="best"'
         raise ArgumentError(
-            "keep_best chooses an epoch by its validation accuracy; pass validation_data=(Xv, yv)"
+            f"{asked} goes by the validation accuracy; pass validation=(Xv, yv) or a fraction to hold out"
         )
-    loop = Loop.of(program, X, y, epochs, validation_data, sample_weight, shuffle, schedule)
-    best = _Best(program) if keep_best else None
+    loop = Loop.of(program, X, y, epochs, validation, sample_weight, shuffle, schedule, augment)
+    best = _Best(program, keeps=keep == "best")
     records: list[Epoch] = []
-    interrupted = False
+    interrupted = stopped = False
     try:
         for event in loop.run():
             if isinstance(event, EpochEnd):
@@ -65,38 +79,54 @@ def fit(
                 _log.info("%s", event.record)
                 if verbose:
                     print(event.record, flush=True)
-                if best is not None:
+                if validation is not None:
                     best.consider(event.record)
             if on_event is not None:
                 on_event(event)
+            if isinstance(event, EpochEnd) and patience is not None and best.waited >= patience:
+                stopped = len(records) < epochs
+                break
     except KeyboardInterrupt:
         interrupted = True
         _log.warning("training was interrupted after %d of %d epochs", len(records), epochs)
-    chosen = best.restore() if best is not None else None
-    return History(tuple(records), loop.settings, interrupted, chosen)
+    chosen, last = best.restore() if keep == "best" else (None, None)
+    settings = {**loop.settings, "keep": keep, "patience": patience}
+    return History(tuple(records), settings, interrupted, chosen, stopped, last)
 
 
 class _Best:
-    """The program as it was after its best epoch."""
+    """The best epoch so far: how long ago it was and, with ``keeps``, the program as it was then."""
 
-    def __init__(self, program: Program) -> None:
-        self._program = program
+    def __init__(self, program: Program, *, keeps: bool) -> None:
+        self._program, self._keeps = program, keeps
         self._score: tuple[float, float] | None = None
-        self._kept: tuple[int, Mapping[str, Any], Mapping[str, Mapping[str, Any]], int] | None = None
+        self._kept: tuple[int, Checkpoint] | None = None
+        self.waited = 0
 
     def consider(self, record: Epoch) -> None:
         assert record.validation_loss is not None
+        self.waited += 1
         score = (record.validation_accuracy or 0.0, -record.validation_loss)
         if self._score is None or score > self._score:
-            program = self._program
-            self._score = score
-            self._kept = (record.epoch, program.parameters, program.state, program.steps)
+            self._score, self.waited = score, 0
+            if self._keeps:
+                self._kept = (record.epoch, self._now())
 
-    def restore(self) -> int | None:
-        """The number of the best epoch; None, and nothing restored, when none was finished."""
+    def restore(self) -> tuple[int | None, Checkpoint | None]:
+        """(the number of the best epoch, what the last step left if that is another state).
+
+        None, and nothing restored, when no epoch was finished.
+        """
         if self._kept is None:
-            return None
-        epoch, parameters, state, steps = self._kept
-        self._program.load_parameters(parameters)
-        self._program.load_state(state, steps)
-        return epoch
+            return None, None
+        epoch, kept = self._kept
+        if kept.steps == self._program.steps:
+            return epoch, None
+        last = self._now()
+        self._program.load_parameters(kept.parameters)
+        self._program.load_state(kept.state, kept.steps)
+        return epoch, last
+
+    def _now(self) -> Checkpoint:
+        program = self._program
+        return Checkpoint(program.parameters, program.state, program.steps)

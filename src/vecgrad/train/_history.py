@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
+from vecgrad.train import _curve
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -38,18 +44,33 @@ class Epoch:
         return "  ".join([*parts, f"{self.images_per_second:,.0f} images/s"])
 
 
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A program's parameters and its optimizer's state by name, after ``steps`` steps.
+
+    ``program.load_parameters(parameters)`` and ``program.load_state(state, steps)`` bring it back.
+    """
+
+    parameters: Mapping[str, Array]
+    state: Mapping[str, Mapping[str, Array]]
+    steps: int
+
+
 @dataclass(frozen=True)
 class History:
     """The epochs that were finished, and the settings they were trained with.
 
-    ``interrupted``: Ctrl-C ended the training early. ``best_epoch``: the epoch whose parameters the program has now,
-    where the best was asked for; else None, and the program is as the last step left it.
+    ``interrupted``: Ctrl-C ended the training early; ``stopped_early``: patience did. ``best_epoch``: the epoch whose
+    parameters the program has now, where the best was asked for; else None, and the program is as the last step left it.
+    ``last``: what the last step left, where the program has the parameters of an earlier one.
     """
 
     epochs: tuple[Epoch, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     interrupted: bool = False
     best_epoch: int | None = None
+    stopped_early: bool = False
+    last: Checkpoint | None = field(default=None, compare=False, repr=False)
 
     @property
     def loss(self) -> list[float]:
@@ -82,5 +103,18 @@ class History:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON can hold it; a run folder keeps "epochs" and "settings"."""
-        ended = {"interrupted": self.interrupted, "best_epoch": self.best_epoch}
+        ended = {
+            "interrupted": self.interrupted,
+            "stopped_early": self.stopped_early,
+            "best_epoch": self.best_epoch,
+        }
         return {"epochs": [asdict(epoch) for epoch in self.epochs], "settings": {**self.settings, **ended}}
+
+    def pages(self) -> dict[str, str]:
+        """The learning curve as files for people, text by name: "history.csv" and "curve.svg"; {} before an epoch is done."""
+        if not self.epochs:
+            return {}
+        return {
+            "history.csv": _curve.as_csv(self.epochs),
+            "curve.svg": _curve.as_svg(self.epochs, self.best_epoch),
+        }

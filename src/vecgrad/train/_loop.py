@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from vecgrad.data import batches, check_labels
+from vecgrad.data import Ahead, Preparation, batches, check_images, check_labels, split
+from vecgrad.data.augment import Pipeline, augmentations, to_json
 from vecgrad.program import Program, door
 from vecgrad.spec.errors import ArgumentError, DataError, TrainingError
 from vecgrad.train._events import EpochEnd, EpochStart, Event, StepEnd
@@ -31,10 +34,11 @@ def events(
     y: Any,
     epochs: int = 5,
     *,
-    validation_data: tuple[Any, Any] | None = None,
+    validation: tuple[Any, Any] | float | None = None,
     sample_weight: Any = None,
     shuffle: bool = True,
     schedule: str | Schedule | None = None,
+    augment: Any = None,
     training_accuracy: bool = True,
 ) -> Iterator[Event]:
     """Trains ``program`` while the events are taken; arguments as in ``fit``. All are checked before this returns.
@@ -43,13 +47,16 @@ def events(
     Whoever stops taking events stops the training, between two steps.
     """
     return Loop.of(
-        program, X, y, epochs, validation_data, sample_weight, shuffle, schedule, training_accuracy
+        program, X, y, epochs, validation, sample_weight, shuffle, schedule, augment, training_accuracy
     ).run()
 
 
 @dataclass(frozen=True)
 class Loop:
-    """A training that can begin: everything was checked and converted once."""
+    """A training that can begin: everything was checked and converted once.
+
+    With a ``pipeline`` the images are as they came: it makes of them, batch by batch, what the program takes.
+    """
 
     program: Program
     images: Array
@@ -60,6 +67,7 @@ class Loop:
     first_epoch: int
     shuffle: bool
     schedule: Schedule
+    pipeline: Pipeline | None = None
     training_accuracy: bool = True
 
     @staticmethod
@@ -68,10 +76,11 @@ class Loop:
         X: Any,
         y: Any,
         epochs: int,
-        validation_data: tuple[Any, Any] | None,
+        validation: tuple[Any, Any] | float | None,
         sample_weight: Any,
         shuffle: bool,
         schedule: str | Schedule | None,
+        augment: Any = None,
         training_accuracy: bool = True,
     ) -> Loop:
         """Raises ArgumentError, ShapeError or DataError for whatever could not be trained on."""
@@ -79,7 +88,18 @@ class Loop:
             raise ArgumentError("training needs a loss and an optimizer; pass both to compile")
         if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
             raise ArgumentError(f"epochs must be a positive integer, got {epochs!r}")
-        images, labels = _pair(program, X, y, "training")
+        steps = augmentations(augment)
+        images, labels = _raw(program, X, y) if steps else _pair(program, X, y, "training")
+        weights = (
+            None if sample_weight is None else door.weights(sample_weight, len(images), program.dtype)[0]
+        )
+        held_out: Any = validation
+        if isinstance(validation, float):
+            kept, apart = split(labels if labels.ndim == 1 else len(labels), validation, program.seed)
+            held_out = images[apart], labels[apart]
+            images, labels = images[kept], labels[kept]
+            weights = None if weights is None else door.weights(weights[kept], len(kept), program.dtype)[0]
+        pipeline = _pipeline(program, steps, images, labels, weights) if steps else None
         n = len(images)
         # The epochs of a program count on, through saving and loading too, so that none repeats another's order.
         first = program.steps // -(-n // program.batch_size)
@@ -87,12 +107,13 @@ class Loop:
             program,
             images,
             labels,
-            None if sample_weight is None else door.weights(sample_weight, n, program.dtype)[0],
-            None if validation_data is None else _validation(program, validation_data),
+            weights,
+            None if held_out is None else _validation(program, held_out, pipeline),
             epochs,
             first,
             bool(shuffle),
             by_name(schedule),
+            pipeline,
             training_accuracy,
         )
 
@@ -107,10 +128,14 @@ class Loop:
             "weighted": self.weights is not None,
             "shuffle": self.shuffle,
             "schedule": {"class": type(self.schedule).__name__, **asdict(self.schedule)},
+            "augment": [] if self.pipeline is None else to_json(self.pipeline.steps),
         }
 
     def run(self) -> Iterator[Event]:
         """The events of all epochs."""
+        if self.pipeline is not None and self.pipeline.normalize is not None:
+            found = self.pipeline.normalize.preparation(self.images)
+            self.program.data = {**(self.program.data or {}), "preparation": found.to_json()}
         for number in range(self.epochs):
             yield from self._epoch(number)
 
@@ -122,28 +147,39 @@ class Loop:
         yield EpochStart(label, last, steps)
         started, rate, total, weight = time.perf_counter(), 0.0, 0.0, 0.0
         busy, counted = 0.0, 0
-        # Batches are gathered here and not ahead in a thread: of arrays in memory that takes microseconds.
-        for step, chosen in enumerate(batches(n, program.batch_size, program.seed, label - 1, self.shuffle)):
+        order = batches(n, program.batch_size, program.seed, label - 1, self.shuffle)
+        with self._feed(order, label - 1) as feed:
             began = time.perf_counter()
-            share = self._weight(chosen)
-            if not share:
-                continue
-            rate = self._rate((number * steps + step) / (self.epochs * steps))
-            w = None if self.weights is None else self.weights[chosen]
-            with Whole():
-                loss = program.step(self.images[chosen], self.labels[chosen], w, rate)
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the loss became {loss} in epoch {label}, step {step + 1}; lower the learning rate (it was {rate:g})"
-                )
-            total, weight = total + loss * share, weight + share
-            # The training's first step may compile: its time says nothing about those to come.
-            if number or step or steps == 1:
-                busy, counted = busy + time.perf_counter() - began, counted + len(chosen)
-            yield StepEnd(label, step + 1, len(chosen), loss, rate)
+            for step, (chosen, x, t) in enumerate(feed):
+                share = self._weight(chosen)
+                if not share:
+                    continue
+                rate = self._rate((number * steps + step) / (self.epochs * steps))
+                w = None if self.weights is None else self.weights[chosen]
+                with Whole():
+                    loss = program.step(x, t, w, rate)
+                if not math.isfinite(loss):
+                    raise TrainingError(
+                        f"the loss became {loss} in epoch {label}, step {step + 1}; lower the learning rate (it was {rate:g})"
+                    )
+                total, weight = total + loss * share, weight + share
+                # The training's first step may compile: its time says nothing about those to come.
+                if number or step or steps == 1:
+                    busy, counted = busy + time.perf_counter() - began, counted + len(chosen)
+                yield StepEnd(label, step + 1, len(chosen), loss, rate)
+                began = time.perf_counter()
         yield EpochEnd(
             label, last, self._measured(label, total / weight, rate, started, counted / busy if busy else 0.0)
         )
+
+    def _feed(
+        self, order: Iterator[Array], epoch: int
+    ) -> AbstractContextManager[Iterator[tuple[Array, Array, Any]]]:
+        """(indices, images, targets) of the batches."""
+        if self.pipeline is not None:
+            return Ahead(partial(_made, self.pipeline, self.program.seed, epoch), order)
+        # Gathered here and not ahead in a thread: of arrays in memory that takes microseconds.
+        return nullcontext((chosen, self.images[chosen], self.labels[chosen]) for chosen in order)
 
     def _weight(self, chosen: Array) -> float:
         return (
@@ -160,7 +196,8 @@ class Loop:
         assert self.program.loss is not None
         if self.training_accuracy and self.program.loss.targets == "classes":
             sample = slice(None, None, -(-n // _SAMPLE))
-            accuracy = self.program.evaluate(self.images[sample], self.labels[sample]).accuracy
+            shown = self.images[sample] if self.pipeline is None else self.pipeline.plain(self.images[sample])
+            accuracy = self.program.evaluate(shown, self.labels[sample]).accuracy
         found = None if self.validation is None else self.program.evaluate(*self.validation)
         return Epoch(
             epoch=label,
@@ -181,13 +218,54 @@ def _pair(program: Program, X: Any, y: Any, what: str) -> Pair:
     images = program.check_images(X)
     if not len(images):
         raise DataError(f"there are no {what} images")
+    return images, _targets(program, y, len(images))
+
+
+def _targets(program: Program, y: Any, n: int) -> Array:
+    assert program.loss is not None
     labels = np.asarray(y)
     if program.loss.targets == "classes" and labels.ndim == 1:
-        return images, check_labels(labels, program.output_shape[-1], count=len(images))
-    return images, door.targets(labels, len(images), program.loss, program.output_shape, program.dtype)
+        return check_labels(labels, program.output_shape[-1], count=n)
+    return door.targets(labels, n, program.loss, program.output_shape, program.dtype)
 
 
-def _validation(program: Program, given: Any) -> Pair:
+def _raw(program: Program, X: Any, y: Any) -> Pair:
+    """Images as they came, for a pipeline, and targets."""
+    if len(program.input_shape) != 3:
+        raise ArgumentError(
+            f"augment needs a network for images (height, width, channels); this one takes {program.input_shape}"
+        )
+    images = check_images(X, what="training images", shape=program.input_shape)
+    return images, _targets(program, y, len(images))
+
+
+def _pipeline(program: Program, steps: Any, images: Array, labels: Array, weights: Array | None) -> Pipeline:
+    assert program.loss is not None
+    told = (program.data or {}).get("preparation")
+    found = Pipeline.of(
+        steps,
+        images,
+        labels,
+        classes=program.output_shape[-1] if program.loss.targets == "classes" else None,
+        # An image of weight zero is as if it were not there.
+        partners=None if weights is None else np.flatnonzero(weights > 0),
+        preparation=None if told is None else Preparation.from_json(told),
+    )
+    program.check_images(found.plain(images[:1]))
+    return found
+
+
+def _made(pipeline: Pipeline, seed: int, epoch: int, chosen: Array) -> tuple[Array, Array, Any]:
+    # A plain function of its arguments: see Ahead.
+    return (chosen, *pipeline.batch(chosen, seed=seed, epoch=epoch))
+
+
+def _validation(program: Program, given: Any, pipeline: Pipeline | None) -> Pair:
     if not isinstance(given, (tuple, list)) or len(given) != 2:
-        raise ArgumentError("validation_data must be (images, labels)")
-    return _pair(program, given[0], given[1], "validation")
+        raise ArgumentError(
+            "validation must be (images, labels), or the fraction of the images to hold out, as a float"
+        )
+    images, labels = given
+    if pipeline is not None:
+        images = pipeline.plain(check_images(images, what="validation images", shape=program.input_shape))
+    return _pair(program, images, labels, "validation")

@@ -1,0 +1,61 @@
+"""Test-time augmentation: a program's answers averaged over views of each image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vecgrad.data.augment import views
+from vecgrad.graph.eager import EagerEmitter, EagerValue
+from vecgrad.losses import CrossEntropy, Loss
+from vecgrad.program import door
+from vecgrad.program.evaluation import Evaluation
+from vecgrad.spec.errors import ArgumentError, ShapeError
+
+if TYPE_CHECKING:
+    from vecgrad.program.program import Program
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# Images whose views are made together: bounds the memory of the copies.
+_CHUNK = 1024
+
+
+def forward(program: Program, x: Any, kind: str) -> Array:
+    """The weighted mean of the outputs for the views of ``kind``. Raises ArgumentError for a kind that there is not."""
+    x = program.check_images(x)
+    if len(program.input_shape) != 3:
+        raise ArgumentError(
+            f"tta needs a network for images (height, width, channels); this one takes {program.input_shape}"
+        )
+    result = np.zeros((len(x), *program.output_shape), program.dtype)
+    for start in range(0, max(1, len(x)), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        for seen, weight in views(x[part], kind):
+            result[part] += np.asarray(weight, program.dtype) * program.forward(seen)
+    return result
+
+
+def probabilities(program: Program, x: Any, kind: str) -> Array:
+    """What cross entropy makes of the mean outputs."""
+    assert isinstance(program.loss, CrossEntropy)
+    e = EagerEmitter({}, program.dtype)
+    found = program.loss.probabilities(e, EagerValue(forward(program, x, kind), True))
+    return np.asarray(found.array)
+
+
+def evaluate(program: Program, loss: Loss, x: Any, y: Any, sample_weight: Any, kind: str) -> Evaluation:
+    """``loss`` and accuracy of the mean outputs."""
+    said = forward(program, x, kind)
+    if not len(said):
+        raise ShapeError("evaluate needs at least one image, got none")
+    t = door.targets(y, len(said), loss, program.output_shape, program.dtype)
+    w, inverse = door.weights(sample_weight, len(said), program.dtype)
+    e = EagerEmitter({"inverse_weight": inverse}, program.dtype)
+    z, _ = loss.forward(e, *(EagerValue(array, True) for array in (said, t, w)))
+    accuracy = None
+    if loss.targets == "classes":
+        hit = said.argmax(axis=-1) == t.argmax(axis=-1)
+        accuracy = float(np.sum(hit * w, dtype=np.float64)) / float(w.sum(dtype=np.float64))
+    return Evaluation(float(z.array[0]), accuracy, len(said))
