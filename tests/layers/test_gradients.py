@@ -14,8 +14,11 @@ from vecgrad.layers import (
     GELU,
     AvgPool2D,
     Conv2D,
+    ConvTranspose2D,
     Dense,
     Flatten,
+    GlobalAvgPool2D,
+    GlobalMaxPool2D,
     Layer,
     LeakyReLU,
     MaxPool2D,
@@ -26,6 +29,8 @@ from vecgrad.layers import (
     SiLU,
     Softmax,
     Tanh,
+    UpSample2D,
+    ZeroPad2D,
 )
 from vecgrad.spec.errors import ShapeError
 
@@ -81,6 +86,54 @@ def test_average_that_counts_padding(side: Any, kernel: Any, padding: Any) -> No
     layer = AvgPool2D(kernel, 1, padding, count_padding=True)
     assume(fits(layer, (*side, 2)))
     check_layer(layer, (*side, 2))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    KERNELS,
+    PAIRS,
+    st.one_of(st.integers(0, 2), st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2)),
+    st.integers(0, 2),
+    PAIRS,
+    st.integers(1, 3),
+    st.sampled_from([(1, 1), (2, 3), (1, 2)]),
+    st.booleans(),
+)
+def test_transposed_convolution(
+    side: Any,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    more: int,
+    dilation: Any,
+    groups: int,
+    sides: Any,
+    bias: bool,
+) -> None:
+    shape = (*side, sides[0] * groups)
+    extra = (min(more, stride[0] - 1), min(more, stride[1] - 1))
+    layer = ConvTranspose2D(sides[1] * groups, kernel, stride, padding, extra, dilation, groups, bias)
+    assume(fits(layer, shape))
+    check_layer(layer, shape, images=1 + side[0] % 2)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        GlobalAvgPool2D(),
+        GlobalMaxPool2D(),
+        UpSample2D(),
+        UpSample2D((3, 1)),
+        ZeroPad2D(),
+        ZeroPad2D((0, 2)),
+        ZeroPad2D(((1, 0), (0, 3))),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 4), (2, 5, 3)], ids=str)
+def test_pooling_of_whole_maps_and_resizing(layer: Layer, shape: tuple[int, ...]) -> None:
+    check_layer(layer, shape)
 
 
 @pytest.mark.parametrize(

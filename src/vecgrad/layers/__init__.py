@@ -7,10 +7,12 @@ from vecgrad.layers.conv import Conv2D, Dense
 from vecgrad.layers.joins import Add, Concat
 from vecgrad.layers.model import Input, Model
 from vecgrad.layers.norm import BatchNorm
-from vecgrad.layers.pool import AvgPool2D, MaxPool2D
+from vecgrad.layers.pool import AvgPool2D, GlobalAvgPool2D, GlobalMaxPool2D, MaxPool2D
 from vecgrad.layers.reshape import Flatten, Rescale
 from vecgrad.layers.residual import Residual
+from vecgrad.layers.resize import UpSample2D, ZeroPad2D
 from vecgrad.layers.sequential import Sequential
+from vecgrad.layers.transposed import ConvTranspose2D
 
 __all__ = [
     "ELU",
@@ -21,8 +23,11 @@ __all__ = [
     "Composite",
     "Concat",
     "Conv2D",
+    "ConvTranspose2D",
     "Dense",
     "Flatten",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool2D",
     "Input",
     "Join",
     "Layer",
@@ -39,4 +44,6 @@ __all__ = [
     "Softmax",
     "Symbol",
     "Tanh",
+    "UpSample2D",
+    "ZeroPad2D",
 ]
