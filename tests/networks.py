@@ -22,7 +22,9 @@ from vecgrad.layers import (
     Flatten,
     GlobalAvgPool2D,
     GlobalMaxPool2D,
+    GroupNorm,
     Layer,
+    LayerNorm,
     LeakyReLU,
     MaxPool2D,
     ReLU,
@@ -140,7 +142,8 @@ NETWORKS: dict[str, Network] = {
         shape=(6, 5, 2), high=1,
     ),
     "zeros that exist": _net(
-        ZeroPad2D((0, 2)), MaxPool2D(2), Conv2D(3, 2), ZeroPad2D(2), ReLU(), Conv2D(2, 3), ZeroPad2D(), Dense(2), shape=(6, 5, 3), high=1
+        ZeroPad2D((0, 2)), MaxPool2D(2), Conv2D(3, 2), ZeroPad2D(2), ReLU(), Conv2D(2, 3), ZeroPad2D(), Dense(2),
+        shape=(6, 5, 3), high=1,
     ),
     "transposed": _net(
         Conv2D(6, 3, stride=2, padding=1), ReLU(), ConvTranspose2D(5, 3, stride=2, padding=1, output_padding=1), ReLU(),
@@ -150,6 +153,10 @@ NETWORKS: dict[str, Network] = {
         ConvTranspose2D(6, (3, 2), stride=(1, 3), padding=((0, 1), (2, 0)), output_padding=(0, 2), dilation=(2, 1), groups=2),
         ReLU(),
         ConvTranspose2D(18, 3, stride=2, groups=3, bias=False), Dense(2), shape=(4, 3, 4), high=1,
+    ),
+    "normalized within images": _net(
+        Conv2D(20, 3), GroupNorm(4), ReLU(), LayerNorm(), Conv2D(6, 2), GroupNorm(6, scale=False), Flatten(), Dense(34),
+        LayerNorm(shift=False), ReLU(), GroupNorm(2, 0.1), Dense(3), shape=(7, 6, 2), exact=False, high=1,
     ),
     "smooth activations": _net(
         Conv2D(4, 3), GELU(), Conv2D(6, 3, padding=1), SiLU(), MaxPool2D(2), ELU(), Conv2D(17, 1), GELU("tanh"), Dense(5), ELU(0.5),

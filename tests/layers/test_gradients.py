@@ -19,7 +19,9 @@ from vecgrad.layers import (
     Flatten,
     GlobalAvgPool2D,
     GlobalMaxPool2D,
+    GroupNorm,
     Layer,
+    LayerNorm,
     LeakyReLU,
     MaxPool2D,
     ReLU,
@@ -157,6 +159,24 @@ def test_pooling_of_whole_maps_and_resizing(layer: Layer, shape: tuple[int, ...]
 )
 @pytest.mark.parametrize("shape", [(1,), (7,), (3, 2, 4)], ids=str)
 def test_layers_without_parameters(layer: Layer, shape: tuple[int, ...]) -> None:
+    check_layer(layer, shape, images=3)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (LayerNorm(), (5,)),
+        (LayerNorm(scale=False), (2, 3, 4)),
+        (LayerNorm(0.1, shift=False), (2, 1, 3)),
+        (GroupNorm(2), (3, 2, 4)),
+        (GroupNorm(3, scale=False), (2, 2, 3)),
+        (GroupNorm(1, 0.1, shift=False), (1, 2, 3)),
+        (GroupNorm(2, scale=False, shift=False), (6,)),
+        (GroupNorm(3), (6,)),
+    ],
+    ids=str,
+)
+def test_normalization_within_an_image(layer: Layer, shape: tuple[int, ...]) -> None:
     check_layer(layer, shape, images=3)
 
 

@@ -4,6 +4,7 @@ from vecgrad.layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU
 from vecgrad.layers.base import Join, Layer, Parameter, Symbol
 from vecgrad.layers.composite import Composite
 from vecgrad.layers.conv import Conv2D, Dense
+from vecgrad.layers.group_norm import GroupNorm, LayerNorm
 from vecgrad.layers.joins import Add, Concat
 from vecgrad.layers.model import Input, Model
 from vecgrad.layers.norm import BatchNorm
@@ -28,9 +29,11 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2D",
     "GlobalMaxPool2D",
+    "GroupNorm",
     "Input",
     "Join",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "MaxPool2D",
     "Model",
