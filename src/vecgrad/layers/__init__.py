@@ -4,6 +4,7 @@ from vecgrad.layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU
 from vecgrad.layers.base import Join, Layer, Parameter, Symbol
 from vecgrad.layers.composite import Composite
 from vecgrad.layers.conv import Conv2D, Dense
+from vecgrad.layers.dropout import Dropout, SpatialDropout2D
 from vecgrad.layers.group_norm import GroupNorm, LayerNorm
 from vecgrad.layers.joins import Add, Concat
 from vecgrad.layers.model import Input, Model
@@ -26,6 +27,7 @@ __all__ = [
     "Conv2D",
     "ConvTranspose2D",
     "Dense",
+    "Dropout",
     "Flatten",
     "GlobalAvgPool2D",
     "GlobalMaxPool2D",
@@ -45,6 +47,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "SpatialDropout2D",
     "Symbol",
     "Tanh",
     "UpSample2D",

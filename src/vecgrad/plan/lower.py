@@ -194,7 +194,7 @@ class Lowering:
                 self._reduce_pixels(step)
             case "reshape", _:
                 self._reshape(step)
-            case (("concat" | "part" | "moments"), _):
+            case (("concat" | "part" | "moments" | "keep"), _):
                 channels.lower(self, step)
             case _:
                 raise CompileError(f"no kernel is known for {step.op}")

@@ -22,6 +22,9 @@ from vecgrad.spec.kernel import FlatMapSpec, MapSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Expr, Operand, substitute
 
+# What random masks are drawn from, as runtime scalars: words, which float64 holds exactly.
+MASK_SCALARS = ("mask_step", "seed_low", "seed_high")
+
 
 @dataclass(frozen=True)
 class Update:
@@ -44,6 +47,8 @@ def make(
     """
     graph = verify(simplify(verify(graph)))
     scalars = ("images", "inverse_weight", "learning_rate", *(update.scalars if update else ()))
+    if any(node.op == "keep" for node in graph.live()):
+        scalars += MASK_SCALARS
     chunks = slabs_for(batch_size)
     draft = Draft(batch_size, chunks, -(-batch_size // chunks))
     lowering = Lowering(graph, machine, dtype, draft, scalars, offsets, entries, algorithm)
