@@ -86,7 +86,8 @@ class Summary:
 def summary(model: Layer | Iterable[Layer], input_shape: Iterable[int], *, dtype: str = "float32") -> Summary:
     """What ``model`` is on images of ``input_shape`` (H, W, C), layer by layer; nothing is computed.
 
-    Bytes are those of one image's activations in ``dtype``. The receptive field ends at the image's border.
+    Bytes are those of one image's activations in ``dtype``. The receptive field ends at the image's border; what
+    normalization knows of other pixels is not counted.
     Raises ShapeError naming the layer that cannot work.
 
     >>> from vecgrad.layers import Conv2D, ReLU

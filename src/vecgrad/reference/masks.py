@@ -17,7 +17,7 @@ def keep(n: int, shape: Shape, rate: float, seed: int, step: int, mask: int) -> 
     """Zeros and ones, uint8 (n, *shape): ``mask`` number of ``step``; 0 with probability ``rate``.
 
     >>> keep(1, (8,), 0.5, seed=1, step=0, mask=0)
-    array([[...]], dtype=uint8)
+    array([[0, 0, 1, 1, 0, 1, 1, 0]], dtype=uint8)
     """
     h, w, c = as_map(shape)
     runs = -(-c // KEPT_LANES)

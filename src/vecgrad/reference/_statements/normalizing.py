@@ -1,4 +1,4 @@
-"""Normalization within an image, and the layers that run a window backward."""
+"""Normalization within an image, dropout, and the layers that run a window backward."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from vecgrad.reference._arrays import Array
 from vecgrad.reference._statements._draw import Draw
 from vecgrad.reference._statements._record import Equation, Trial, trial
 from vecgrad.reference.calculus import differences, gradient
+from vecgrad.reference.masks import keep
 from vecgrad.reference.normalization import (
     group_norm,
     group_norm_backward,
@@ -17,6 +18,8 @@ from vecgrad.reference.normalization import (
 )
 from vecgrad.reference.tensors import unvec
 from vecgrad.spec.geometry import Axis, Window
+from vecgrad.spec.random import KEPT_LANES, threshold
+from vecgrad.spec.random import kept as kept_words
 
 _EPSILON = 0.125
 
@@ -132,7 +135,34 @@ def _zero_padding(draw: Draw) -> Trial:
     )
 
 
+def _dropout(draw: Draw) -> Trial:
+    shape, rate = (draw.size(1, 3, small=1), 2, draw.size(1, 40, small=4)), 0.25
+    seed, step = draw.integer(0, 2**40), draw.integer(0, 9)
+    x, dy = draw.integers(1, *shape), draw.integers(1, *shape)
+    kept = keep(1, shape, rate, seed, step, 1)
+    # The diagonal of D, word by word in Python's integers.
+    runs = -(-shape[2] // KEPT_LANES)
+    diagonal = np.zeros((1, *shape))
+    for h, w, c in np.ndindex(*shape):
+        run = (h * shape[1] + w) * runs + c // KEPT_LANES
+        word = kept_words(seed, step, 1, 0, run // 4 * KEPT_LANES + c % KEPT_LANES)[run % 4]
+        diagonal[0, h, w, c] = (word >= threshold(rate)) / (1 - rate)
+
+    def forward(x: Array) -> Array:
+        return np.where(kept, x / (1 - rate), 0)
+
+    by_x = unvec(differences(lambda v: np.atleast_1d(np.vdot(dy, forward(v))), x)[0], x.shape)
+    return trial(
+        {"x": x, "∂z/∂y": dy},
+        ("y", forward(x), "D x", diagonal * x),
+        ("∂z/∂x = D ∂z/∂y", diagonal * dy, "by exact differences", by_x),
+    )
+
+
 GENERAL = (
+    Equation(
+        "dropout", "dropout", "y = D x, ∂z/∂x = D ∂z/∂y with a random diagonal D drawn by counter", _dropout
+    ),
     Equation(
         "group-norm", "group normalization", "∂z/∂x = r (ĝ − (1 Σ ĝ + x̂ ĝᵀx̂) / N), ĝ = γ ∘ ∂z/∂y", _group_norm
     ),
