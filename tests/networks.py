@@ -13,15 +13,23 @@ from typing import Any
 import numpy as np
 
 from vecgrad.layers import (
+    ELU,
+    GELU,
     Add,
     AvgPool2D,
     BatchNorm,
     Concat,
     Conv2D,
+    ConvTranspose2D,
     Dense,
     Flatten,
+    GlobalAvgPool2D,
+    GlobalMaxPool2D,
+    GroupNorm,
     Input,
     Layer,
+    LayerNorm,
+    LeakyReLU,
     MaxPool2D,
     Model,
     ReLU,
@@ -29,8 +37,11 @@ from vecgrad.layers import (
     Residual,
     Sequential,
     Sigmoid,
+    SiLU,
     Softmax,
     Tanh,
+    UpSample2D,
+    ZeroPad2D,
 )
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -139,6 +150,36 @@ NETWORKS: dict[str, Network] = {
     "vectors": _net(Dense(20), ReLU(), Dense(8), ReLU(), Dense(4), shape=(7,), high=1),
     "a pool of 289 cells": _net(Conv2D(2, 1), MaxPool2D(17, stride=1), Dense(2), shape=(18, 17, 1), high=1),
     "a chain of activations": _net(Conv2D(3, 2), *[ReLU()] * 9, Flatten(), *[ReLU()] * 3, Dense(2), shape=(4, 4, 1)),
+    "leaky": _net(Conv2D(5, 3), LeakyReLU(0.5), MaxPool2D(2), LeakyReLU(0.25), Dense(4), shape=(7, 6, 2)),
+    "mean over the map": _net(Conv2D(5, 3), ReLU(), GlobalAvgPool2D(), Dense(4), shape=(10, 6, 3), high=1),
+    "largest of the map": _net(Conv2D(5, 3), GlobalMaxPool2D(), ReLU(), Dense(4), shape=(9, 7, 3)),
+    "largest of a large map": _net(Conv2D(4, 2), GlobalMaxPool2D(), shape=(18, 17, 1)),
+    "up and down": _net(Conv2D(4, 3), UpSample2D(2), ReLU(), Conv2D(3, 3), UpSample2D((1, 4)), Dense(2), shape=(5, 4, 2), high=1),
+    "zeros around": _net(
+        ZeroPad2D(1), Conv2D(5, 3, padding=((0, 1), (2, 0))), ReLU(), ZeroPad2D(((0, 2), (1, 0))), Conv2D(4, 2, stride=2), Dense(2),
+        shape=(6, 5, 2), high=1,
+    ),
+    "zeros that exist": _net(
+        ZeroPad2D((0, 2)), MaxPool2D(2), Conv2D(3, 2), ZeroPad2D(2), ReLU(), Conv2D(2, 3), ZeroPad2D(), Dense(2),
+        shape=(6, 5, 3), high=1,
+    ),
+    "transposed": _net(
+        Conv2D(6, 3, stride=2, padding=1), ReLU(), ConvTranspose2D(5, 3, stride=2, padding=1, output_padding=1), ReLU(),
+        ConvTranspose2D(3, 2), Dense(2), shape=(6, 8, 2), high=1,
+    ),
+    "transposed, grouped and dilated": _net(
+        ConvTranspose2D(6, (3, 2), stride=(1, 3), padding=((0, 1), (2, 0)), output_padding=(0, 2), dilation=(2, 1), groups=2),
+        ReLU(),
+        ConvTranspose2D(18, 3, stride=2, groups=3, bias=False), Dense(2), shape=(4, 3, 4), high=1,
+    ),
+    "normalized within images": _net(
+        Conv2D(20, 3), GroupNorm(4), ReLU(), LayerNorm(), Conv2D(6, 2), GroupNorm(6, scale=False), Flatten(), Dense(34),
+        LayerNorm(shift=False), ReLU(), GroupNorm(2, 0.1), Dense(3), shape=(7, 6, 2), exact=False, high=1,
+    ),
+    "smooth activations": _net(
+        Conv2D(4, 3), GELU(), Conv2D(6, 3, padding=1), SiLU(), MaxPool2D(2), ELU(), Conv2D(17, 1), GELU("tanh"), Dense(5), ELU(0.5),
+        Dense(3), shape=(9, 8, 2), exact=False,
+    ),
     "activations": _net(
         Conv2D(4, 3), Tanh(), AvgPool2D(2), Sigmoid(), Softmax(), Flatten(), Dense(5), Softmax(), Dense(3),
         shape=(6, 6, 2), exact=False,

@@ -111,12 +111,14 @@ def layer(
     seed: int = 0,
     tolerance: float = TOLERANCE,
     strict: bool = True,
+    training: bool = True,
 ) -> Report:
     """Check a layer's backward pass on inputs of ``input_shape`` per image.
 
     images: in a batch. directions: random ones for the input and for each parameter. strict: raise GradientError
     when a gradient is wrong, naming it, an entry and both numbers; else the report tells. A factor of 1 + 10⁻⁵
-    in a gradient is found. ReLU'(0) and the like cannot be: the points lie off kinks and ties.
+    in a gradient is found. training: as in a training step, with random masks held fixed, else as in a prediction. Statistics
+    have no gradient and are left out. ReLU'(0) and the like cannot be: the points lie off kinks and ties.
 
     Raises GradientError, and ShapeError for an input that the layer does not take.
 
@@ -127,14 +129,14 @@ def layer(
     shape = tuple(input_shape)
     output = layer.infer(shape)
     stated = layer.parameters(shape)
+    weight = np.random.default_rng(seed).uniform(0.5, 1.5, images)
+    scalars = {"inverse_weight": 1.0 / float(weight.sum()), "seed_low": float(seed)}
     where = f"{layer} on input {shape}"
 
-    weight = np.random.default_rng(seed).uniform(0.5, 1.5, images)
-
     def values(point: Point) -> tuple[EagerEmitter, Any, Any, dict[str, EagerValue]]:
-        e = EagerEmitter({"inverse_weight": 1.0 / float(weight.sum())}, np.float64, training=True)
+        e = EagerEmitter(scalars, np.float64, training)
         e.weight = EagerValue(weight, True)
-        p = {name: EagerValue(array, False) for name, array in (point | fixed).items() if name in stated}
+        p = {name: EagerValue(point[name], False) for name in stated}
         return e, *layer.forward(e, EagerValue(point["x"], True), p), p
 
     def forward(point: Point) -> Array:
@@ -144,13 +146,12 @@ def layer(
     def backward(point: Point, dy: Array) -> Point:
         e, _, saved, p = values(point)
         dx, gradients = layer.backward(e, saved, EagerValue(dy, True), p)
-        return {"x": dx.array} | {name: gradients[name].array for name in gradients if name not in fixed}
+        return {"x": dx.array} | {name: value.array for name, value in gradients.items()}
 
     def draw(rng: np.random.Generator) -> Point:
         return {"x": rng.normal(size=(images, *shape))} | _drawn(stated, rng)
 
-    fixed = _statistics(stated)
-    problem = _Problem(where, draw, forward, backward, (images, *output))
+    problem = _Problem(where, draw, forward, backward, (images, *output), _statistics(stated))
     return _checked(problem, directions, seed, tolerance, strict)
 
 
@@ -191,6 +192,7 @@ def model(
     seed: int = 0,
     tolerance: float = TOLERANCE,
     strict: bool = True,
+    training: bool = True,
 ) -> Report:
     """Check all gradients of a model with its loss: ∂z/∂x and ∂z/∂w for every parameter; otherwise as ``layer``.
 
@@ -206,43 +208,54 @@ def model(
     stated = whole.parameters(shape)
     rng = np.random.default_rng(seed)
     weight = rng.uniform(0.5, 1.5, images)
-    scalars = {"inverse_weight": 1.0 / float(weight.sum())}
+    scalars = {"inverse_weight": 1.0 / float(weight.sum()), "seed_low": float(seed)}
+    statistics = _statistics(stated)
     target = EagerValue(_targets(chosen, images, output, rng), True)
 
     def values(point: Point, wanted: Wanted) -> Any:
-        e = EagerEmitter(scalars, np.float64, training=True)
-        p = {name: EagerValue((point | fixed)[name], False) for name in stated}
-        x, w = EagerValue(point["x"], True), EagerValue(weight, True)
-        return run(e, whole, chosen, x, target, w, p, wanted, stated.keys() - fixed.keys())
+        e = EagerEmitter(scalars, np.float64, wanted.training)
+        p = {name: EagerValue(point[name], False) for name in stated}
+        trained = [name for name in stated if name not in statistics]
+        return run(
+            e,
+            whole,
+            chosen,
+            EagerValue(point["x"], True),
+            target,
+            EagerValue(weight, True),
+            p,
+            wanted,
+            trained,
+        )
 
     def forward(point: Point) -> Array:
-        z: Array = values(point, Wanted(loss=True)).values["loss"].array
+        z: Array = values(point, Wanted(training=training, loss=True)).values["loss"].array
         return z
 
     def backward(point: Point, dy: Array) -> Point:
-        found = values(point, Wanted(gradients=True, input_gradient=True))
+        found = values(point, Wanted(training=training, gradients=True, input_gradient=True))
         gradients = {name: value.array for name, value in found.gradients.items()}
         return {"x": dy * found.values["dx"].array} | {name: dy * g for name, g in gradients.items()}
 
     def draw(rng: np.random.Generator) -> Point:
         return {"x": rng.normal(size=(images, *shape))} | _drawn(stated, rng)
 
-    fixed = _statistics(stated)
     empty = isinstance(whole, Sequential) and not whole.layers
     what = type(chosen).__name__ if empty else f"{type(chosen).__name__} of {whole}"
-    problem = _Problem(f"{what} on input {shape}", draw, forward, backward, (1,))
+    problem = _Problem(f"{what} on input {shape}", draw, forward, backward, (1,), statistics)
     return _checked(problem, directions, seed, tolerance, strict)
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """A function of several arrays and what its backward pass makes of ∂z/∂y."""
+    """A function of several arrays and what its backward pass makes of ∂z/∂y. fixed: those that have no gradient."""
 
     where: str
     draw: Callable[[np.random.Generator], Point]
     forward: Callable[[Point], Array]
     backward: Callable[[Point, Array], Point]
     output: Shape
+    fixed: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -258,7 +271,8 @@ def _checked(problem: _Problem, directions: int, seed: int, tolerance: float, st
     if directions < 1:
         raise ArgumentError(f"directions must be at least 1, got {directions}")
     rng = np.random.default_rng(seed)
-    subjects = list(problem.draw(np.random.default_rng(seed)))
+    drawn = problem.draw(np.random.default_rng(seed))
+    subjects = [name for name in drawn if name not in problem.fixed]
     report = Report(
         tuple(
             max((_direction(problem, subject, rng, tolerance) for _ in range(directions)), key=_badness)
@@ -360,22 +374,18 @@ def _wrong_entry(
     return tuple(int(i) for i in np.unravel_index(int(entries[0]), u.shape))
 
 
+def _statistics(stated: Mapping[str, Parameter]) -> frozenset[str]:
+    return frozenset(name for name, parameter in stated.items() if not parameter.trained)
+
+
 def _drawn(stated: Mapping[str, Parameter], rng: np.random.Generator) -> Point:
     """Parameters of a size at which values neither die out nor explode; biases too are not zero."""
     return {
-        name: rng.normal(size=parameter.shape) / np.sqrt(max(parameter.fan_in, 1))
+        # A statistic that begins at 1 is one that is never negative.
+        name: rng.uniform(0.5, 1.5, parameter.shape)
+        if not parameter.trained and parameter.initial == "ones"
+        else rng.normal(size=parameter.shape) / np.sqrt(max(parameter.fan_in, 1))
         for name, parameter in stated.items()
-        if parameter.trained
-    }
-
-
-def _statistics(stated: Mapping[str, Parameter]) -> Point:
-    """What is not trained, as it begins."""
-    begins = {"ones": 1.0}
-    return {
-        name: np.full(parameter.shape, begins.get(parameter.initial, 0.0))
-        for name, parameter in stated.items()
-        if not parameter.trained
     }
 
 

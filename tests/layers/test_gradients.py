@@ -14,9 +14,14 @@ from vecgrad.layers import (
     GELU,
     AvgPool2D,
     Conv2D,
+    ConvTranspose2D,
     Dense,
     Flatten,
+    GlobalAvgPool2D,
+    GlobalMaxPool2D,
+    GroupNorm,
     Layer,
+    LayerNorm,
     LeakyReLU,
     MaxPool2D,
     ReLU,
@@ -26,6 +31,8 @@ from vecgrad.layers import (
     SiLU,
     Softmax,
     Tanh,
+    UpSample2D,
+    ZeroPad2D,
 )
 from vecgrad.spec.errors import ShapeError
 
@@ -83,6 +90,54 @@ def test_average_that_counts_padding(side: Any, kernel: Any, padding: Any) -> No
     check_layer(layer, (*side, 2))
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    KERNELS,
+    PAIRS,
+    st.one_of(st.integers(0, 2), st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2)),
+    st.integers(0, 2),
+    PAIRS,
+    st.integers(1, 3),
+    st.sampled_from([(1, 1), (2, 3), (1, 2)]),
+    st.booleans(),
+)
+def test_transposed_convolution(
+    side: Any,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    more: int,
+    dilation: Any,
+    groups: int,
+    sides: Any,
+    bias: bool,
+) -> None:
+    shape = (*side, sides[0] * groups)
+    extra = (min(more, stride[0] - 1), min(more, stride[1] - 1))
+    layer = ConvTranspose2D(sides[1] * groups, kernel, stride, padding, extra, dilation, groups, bias)
+    assume(fits(layer, shape))
+    check_layer(layer, shape, images=1 + side[0] % 2)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        GlobalAvgPool2D(),
+        GlobalMaxPool2D(),
+        UpSample2D(),
+        UpSample2D((3, 1)),
+        ZeroPad2D(),
+        ZeroPad2D((0, 2)),
+        ZeroPad2D(((1, 0), (0, 3))),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 4), (2, 5, 3)], ids=str)
+def test_pooling_of_whole_maps_and_resizing(layer: Layer, shape: tuple[int, ...]) -> None:
+    check_layer(layer, shape)
+
+
 @pytest.mark.parametrize(
     "layer",
     [
@@ -104,6 +159,24 @@ def test_average_that_counts_padding(side: Any, kernel: Any, padding: Any) -> No
 )
 @pytest.mark.parametrize("shape", [(1,), (7,), (3, 2, 4)], ids=str)
 def test_layers_without_parameters(layer: Layer, shape: tuple[int, ...]) -> None:
+    check_layer(layer, shape, images=3)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (LayerNorm(), (5,)),
+        (LayerNorm(scale=False), (2, 3, 4)),
+        (LayerNorm(0.1, shift=False), (2, 1, 3)),
+        (GroupNorm(2), (3, 2, 4)),
+        (GroupNorm(3, scale=False), (2, 2, 3)),
+        (GroupNorm(1, 0.1, shift=False), (1, 2, 3)),
+        (GroupNorm(2, scale=False, shift=False), (6,)),
+        (GroupNorm(3), (6,)),
+    ],
+    ids=str,
+)
+def test_normalization_within_an_image(layer: Layer, shape: tuple[int, ...]) -> None:
     check_layer(layer, shape, images=3)
 
 

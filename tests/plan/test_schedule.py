@@ -44,7 +44,7 @@ def updates(plan: Plan) -> list[tuple[int, int, int]]:
 @pytest.mark.parametrize("network", ALL.values(), ids=list(ALL))
 def test_each_parameter_is_changed_once_and_read_no_more(network: Network) -> None:
     plan = planned(network, AVX512, SGD(momentum=0.9))
-    slots = FlatLayout.of(network.model.parameters(network.shape)).slots
+    slots = FlatLayout.of(network.model.parameters(network.shape)).trained
     changed = sorted((first, length, number) for number, first, length in updates(plan) if length)
     covered = {entry for first, length, _ in changed for entry in range(first, first + length)}
     assert sum(length for _, length, _ in changed) == len(covered)

@@ -12,7 +12,7 @@ from vecgrad.graph.record import RecordingEmitter
 from vecgrad.graph.verify import verify
 from vecgrad.plan.simplify import simplify
 from vecgrad.reference import ops
-from vecgrad.spec.geometry import Window, window
+from vecgrad.spec.geometry import Axis, Conv, Window, window
 from vecgrad.spec.scalar import where
 
 W = window((6, 6), 2, 2)
@@ -136,3 +136,48 @@ def test_both_identities_hold(
     before = np.where(y > 0, ops.max_pool_dx(dy, index, g), np.float32(0))
     np.testing.assert_array_equal(before, ops.max_pool_dx(masked, index, g))
     np.testing.assert_array_equal(before.sum((0, 1, 2)), masked.sum((0, 1, 2)))
+
+
+def padded(stride: int = 1) -> tuple[RecordingEmitter, Conv, Conv]:
+    """An emitter with x, w, dy, a convolution of the padded map and the one that pads."""
+    zeros = ((1, 0), (2, 3))
+    inner, wider = (
+        Conv(window(size, 3, stride, pads), 2, 4)
+        for size, pads in (((7, 11), ((0, 1), (1, 0))), ((6, 6), ((1, 1), (3, 3))))
+    )
+    e = RecordingEmitter("float32")
+    e.input("x", (6, 6, 2), True)
+    e.input("w", inner.weight_shape, False)
+    e.input("dy", inner.out_shape, True)
+    assert (inner.window.in_size, wider.out_shape) == (
+        (6 + sum(zeros[0]), 6 + sum(zeros[1])),
+        inner.out_shape,
+    )
+    return e, inner, wider
+
+
+ZEROS = Window(Axis(6, 1, before=1, after=0), Axis(6, 1, before=2, after=3))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_padding_becomes_the_convolutions(stride: int) -> None:
+    e, inner, wider = padded(stride)
+    x, w, dy = map(Ref, e.graph.nodes)
+    wide = e.avg_pool(x, ZEROS, True)
+    e.graph.outputs |= {"y": e.conv(wide, w, inner), "dw": e.conv_dw(wide, dy, inner)}
+    e.graph.outputs["dx"] = e.avg_pool_dx(e.conv_dx(dy, w, inner), ZEROS, True)
+    live = verify(simplify(verify(e.graph))).live()
+    assert [(node.op, node.attribute) for node in live if node.op != "input"] == [
+        ("conv", wider), ("conv_dw", wider), ("conv_dx", wider),
+    ]  # fmt: skip
+
+
+def test_padding_stays_where_it_is_more_or_is_asked_for() -> None:
+    e, inner, _ = padded()
+    x, w, dy = map(Ref, e.graph.nodes)
+    mean = e.avg_pool(x, Window(Axis(6, 1, before=1), Axis(6, 1, before=2, after=3)), False)
+    e.graph.outputs["y"] = e.conv(mean, w, inner)
+    dx = e.conv_dx(dy, w, inner)
+    e.graph.outputs |= {"dx": e.avg_pool_dx(dx, ZEROS, True), "wide": dx}
+    ops = [node.op for node in verify(simplify(verify(e.graph))).live() if node.op != "input"]
+    assert ops == ["avg_pool", "conv", "conv_dx", "avg_pool_dx"]

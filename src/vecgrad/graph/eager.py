@@ -44,6 +44,7 @@ class EagerEmitter:
         self.dtype = np.dtype(dtype)
         self.marks: dict[str, Array] = {}
         self._scopes: list[str] = []
+        self._masks = 0
 
     def conv(self, x: EagerValue, w: EagerValue, g: Conv) -> EagerValue:
         return EagerValue(ops.conv(x.array, w.array, g), True)
@@ -92,6 +93,12 @@ class EagerEmitter:
         mean, variance = ops.moments(x.array, weight.array)
         return EagerValue(mean, False), EagerValue(variance, False)
 
+    def keep(self, x: EagerValue, shape: Shape, rate: float) -> EagerValue:
+        seed, step = seeded(self.scalars)
+        found = ops.keep(len(x.array), shape, rate, seed, step, self._masks)
+        self._masks += 1
+        return EagerValue(found, True)
+
     def concat(self, parts: tuple[EagerValue, ...]) -> EagerValue:
         return EagerValue(np.concatenate([part.array for part in parts], axis=-1), True)
 
@@ -112,6 +119,12 @@ class EagerEmitter:
 
     def mark(self, name: str, value: EagerValue) -> None:
         self.marks[".".join([*self._scopes, name])] = value.array
+
+
+def seeded(scalars: Mapping[str, float]) -> tuple[int, int]:
+    """(seed, step) of the masks from the runtime scalars that carry them; 0 where there are none."""
+    low, high, step = (int(scalars.get(name, 0)) for name in ("seed_low", "seed_high", "mask_step"))
+    return low + (high << 32), step
 
 
 def _aligned(value: EagerValue, rank: int) -> Array:

@@ -35,7 +35,7 @@ class Node:
     """One primitive: ``op`` with an attribute (geometry, expression, …), inputs and typed results.
 
     op: input, conv, conv_dx, conv_dw, max_pool, max_pool_dx, avg_pool, avg_pool_dx, map, reduce_sum, reduce_max (over
-    channels), reduce_pixels, moments, concat, part, reshape. scope: the layer's path. formula: its number in the paper.
+    channels), reduce_pixels, moments, keep, concat, part, reshape. scope: the layer's path. formula: its number in the paper.
     """
 
     number: int

@@ -10,6 +10,7 @@ from typing import Literal
 from vecgrad.graph.nodes import Attribute, Graph, Node, Ref, Type, broadcast
 from vecgrad.spec.errors import ShapeError
 from vecgrad.spec.geometry import Conv, Window, window
+from vecgrad.spec.random import threshold
 from vecgrad.spec.scalar import Expr, Operand, Scalar, lift
 from vecgrad.spec.tensor import Shape, as_map, size
 
@@ -29,6 +30,7 @@ class RecordingEmitter:
         self.stage = "forward"
         self.marks: dict[str, Ref] = {}
         self._scopes: list[str] = []
+        self._masks = 0
 
     def _node(
         self, op: str, inputs: tuple[Ref, ...], *types: Type, attribute: Attribute = None, formula: str = ""
@@ -111,6 +113,13 @@ class RecordingEmitter:
         kind = Type(x.shape[-1:], False, self.dtype)
         node = self._node("moments", (x, weight), kind, kind, formula="moments")
         return Ref(node, 0), Ref(node, 1)
+
+    def keep(self, x: Ref, shape: Shape, rate: float) -> Ref:
+        kind = Type(shape, True, "uint8")
+        self._masks += 1
+        return Ref(
+            self._node("keep", (), kind, attribute=(self._masks - 1, threshold(rate)), formula="dropout")
+        )
 
     def concat(self, parts: tuple[Ref, ...]) -> Ref:
         channels = sum(part.shape[-1] for part in parts)

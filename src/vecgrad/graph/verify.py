@@ -10,7 +10,9 @@ from vecgrad.spec.tensor import size
 
 OPS = frozenset(
     ("input", "conv", "conv_dx", "conv_dw", "max_pool", "max_pool_dx", "avg_pool", "avg_pool_dx")
-) | frozenset(("map", "reduce_sum", "reduce_max", "reduce_pixels", "moments", "concat", "part", "reshape"))
+) | frozenset(
+    ("map", "reduce_sum", "reduce_max", "reduce_pixels", "moments", "keep", "concat", "part", "reshape")
+)
 
 # Which inputs exist for each image, and whether the result does.
 BATCHED: dict[str, tuple[tuple[bool, ...], bool]] = {
@@ -23,6 +25,7 @@ BATCHED: dict[str, tuple[tuple[bool, ...], bool]] = {
     "avg_pool_dx": ((True,), True),
     "moments": ((True, True), False),
     "part": ((True,), True),
+    "keep": ((), True),
 }
 
 
@@ -87,6 +90,8 @@ def _check_shapes(node: Node) -> None:
         case "part", (int() as first, int() as end):
             _check(0 <= first < end <= inputs[0][-1], node, f"channels {first} to {end} of {inputs[0]}")
             _shapes(node, inputs, (*inputs[0][:-1], end - first))
+        case "keep", (int(), int() as threshold):
+            _check(0 <= threshold < 2**32, node, f"threshold {threshold} is no word")
         case "reshape", None:
             _check(size(inputs[0]) == size(result), node, f"{inputs[0]} and {result} differ in size")
             _check(node.inputs[0].batched == node.types[0].batched, node, "loses the images")

@@ -19,7 +19,7 @@ _CHAINS = 4
 
 def offer(spec: AvgPoolSpec, machine: Machine) -> Offer | Refusal:
     name, g, epilogue = "avg_pool.windows", spec.window, spec.epilogue
-    if reason := pool.refusal(g, spec.input, spec.output, epilogue.inputs, spec.output):
+    if reason := pool.refusal(g, spec.input, spec.output, epilogue.inputs, spec.output, spec.count_padding):
         return Refusal(name, reason)
     work, inner = g.taps + 1 + cost([epilogue.expr]), pool.inner_outputs(g)
     return pool.offer(name, machine, spec.output, work, inner, (spec.input, *epilogue.inputs), (spec.output,))
@@ -75,7 +75,7 @@ def generate(spec: AvgPoolSpec, machine: Machine) -> str:
 
 def offer_dx(spec: AvgPoolDxSpec, machine: Machine) -> Offer | Refusal:
     name, g, epilogue = "avg_pool.gather", spec.window, spec.epilogue
-    if reason := pool.refusal(g, spec.dx, spec.dy, epilogue.inputs, spec.dx):
+    if reason := pool.refusal(g, spec.dx, spec.dy, epilogue.inputs, spec.dx, spec.count_padding):
         return Refusal(name, reason)
     work = -(-2 * g.taps // (g.stride[0] * g.stride[1])) + cost([epilogue.expr])
     inner = 1.0 if _covers(g) else pool.inner_inputs(g, _cells(g, spec.count_padding))

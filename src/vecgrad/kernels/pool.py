@@ -21,16 +21,18 @@ WRITTEN_OUT = 50
 _RIM = 3
 
 
-def refusal(g: Window, x: Layout, y: Layout, inputs: Sequence[Layout], output: Layout) -> str | None:
+def refusal(
+    g: Window, x: Layout, y: Layout, inputs: Sequence[Layout], output: Layout, empty: bool = False
+) -> str | None:
     """Why pooling kernels cannot serve: ``x`` and ``y`` are the maps before and behind the windows, either
-    of them the ``output`` with which the epilogue's ``inputs`` must agree."""
+    of them the ``output`` with which the epilogue's ``inputs`` must agree. empty: windows may lie in the padding."""
     if x.shape != (*g.in_size, x.channels) or y.shape != (*g.out_size, x.channels):
         return f"windows from {g.in_size} to {g.out_size} do not join {x.shape} and {y.shape}"
     if x.dtype != y.dtype:
         return f"{x.dtype} and {y.dtype} do not mix"
     if not (x.batched and y.batched):
         return "both maps must be batched"
-    if has_empty(g.rows) or has_empty(g.cols):
+    if not empty and (has_empty(g.rows) or has_empty(g.cols)):
         return "a window holds no cell of the image"
     return maps.refusal(inputs, output)
 

@@ -4,13 +4,17 @@ from vecgrad.layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU
 from vecgrad.layers.base import Join, Layer, Parameter, Symbol
 from vecgrad.layers.composite import Composite
 from vecgrad.layers.conv import Conv2D, Dense
+from vecgrad.layers.dropout import Dropout, SpatialDropout2D
+from vecgrad.layers.group_norm import GroupNorm, LayerNorm
 from vecgrad.layers.joins import Add, Concat
 from vecgrad.layers.model import Input, Model
 from vecgrad.layers.norm import BatchNorm
-from vecgrad.layers.pool import AvgPool2D, MaxPool2D
+from vecgrad.layers.pool import AvgPool2D, GlobalAvgPool2D, GlobalMaxPool2D, MaxPool2D
 from vecgrad.layers.reshape import Flatten, Rescale
 from vecgrad.layers.residual import Residual
+from vecgrad.layers.resize import UpSample2D, ZeroPad2D
 from vecgrad.layers.sequential import Sequential
+from vecgrad.layers.transposed import ConvTranspose2D
 
 __all__ = [
     "ELU",
@@ -21,11 +25,17 @@ __all__ = [
     "Composite",
     "Concat",
     "Conv2D",
+    "ConvTranspose2D",
     "Dense",
+    "Dropout",
     "Flatten",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool2D",
+    "GroupNorm",
     "Input",
     "Join",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "MaxPool2D",
     "Model",
@@ -37,6 +47,9 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "SpatialDropout2D",
     "Symbol",
     "Tanh",
+    "UpSample2D",
+    "ZeroPad2D",
 ]

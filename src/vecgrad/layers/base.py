@@ -79,6 +79,10 @@ class Layer:
         """The window through which an output pixel sees the input, for receptive fields; None: pixel by pixel."""
         return None
 
+    def scatter(self, shape: Shape) -> Window | None:
+        """For a layer that runs a window backward: the window, from the layer's output to its input, for receptive fields."""
+        return None
+
     def flops(self, shape: Shape) -> int:
         """Floating-point operations of the forward pass for one image, multiply-adds counted as two; 0 if negligible."""
         return 0

@@ -1,4 +1,4 @@
-"""Normalization: over the batch (Ioffe and Szegedy 2015)."""
+"""Normalization over the batch (Ioffe and Szegedy 2015)."""
 
 from __future__ import annotations
 

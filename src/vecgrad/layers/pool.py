@@ -93,3 +93,54 @@ class AvgPool2D(_Pool2D):
 
     def backward(self, e: Emitter, saved: Any, dy: Any, p: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         return e.avg_pool_dx(dy, saved, self.count_padding), {}
+
+
+@dataclass(frozen=True)
+class _GlobalPool2D(Layer):
+    """Pooling with one window, the whole map: (H, W, C) → (C,)."""
+
+    def window(self, shape: Shape) -> Window:
+        h, w, _ = image_shape(self, shape)
+        return window((h, w), (h, w))
+
+    def infer(self, shape: Shape) -> Shape:
+        return (image_shape(self, shape)[2],)
+
+    def flops(self, shape: Shape) -> int:
+        return size(shape)
+
+
+@dataclass(frozen=True)
+class GlobalAvgPool2D(_GlobalPool2D):
+    """The mean of each channel: y = 1ᵀ x / (H·W), so ∂z/∂x = 1 ∂z/∂yᵀ / (H·W), the same at every pixel.
+
+    >>> GlobalAvgPool2D().infer((7, 7, 512))
+    (512,)
+    """
+
+    def forward(self, e: Emitter, x: Any, p: Mapping[str, Any]) -> tuple[Any, Any]:
+        return e.reshape(e.avg_pool(x, self.window(x.shape), False), x.shape[2:]), x
+
+    def backward(self, e: Emitter, saved: Any, dy: Any, p: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        # x says how large the map is, and is not read; the map joins the one that comes next, an activation's say.
+        cells = size(saved.shape[:2])
+        pixel = e.reshape(dy, (1, 1, *dy.shape))
+        return e.map(lambda g, x: g / cells, pixel, saved, formula="average-pooling"), {}
+
+
+@dataclass(frozen=True)
+class GlobalMaxPool2D(_GlobalPool2D):
+    """The largest entry of each channel (4.2); of equal ones the first, down then right. Its gradient goes there (4.5).
+
+    >>> GlobalMaxPool2D().infer((7, 7, 512))
+    (512,)
+    """
+
+    def forward(self, e: Emitter, x: Any, p: Mapping[str, Any]) -> tuple[Any, Any]:
+        g = self.window(x.shape)
+        y, index = e.max_pool(x, g)
+        return e.reshape(y, x.shape[2:]), (index, g)
+
+    def backward(self, e: Emitter, saved: Any, dy: Any, p: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        index, g = saved
+        return e.max_pool_dx(e.reshape(dy, (1, 1, *dy.shape)), index, g), {}

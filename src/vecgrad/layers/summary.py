@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vecgrad.layers.base import Layer
@@ -86,7 +86,8 @@ class Summary:
 def summary(model: Layer | Iterable[Layer], input_shape: Iterable[int], *, dtype: str = "float32") -> Summary:
     """What ``model`` is on images of ``input_shape`` (H, W, C), layer by layer; nothing is computed.
 
-    Bytes are those of one image's activations in ``dtype``. The receptive field ends at the image's border.
+    Bytes are those of one image's activations in ``dtype``. The receptive field ends at the image's border; what
+    normalization knows of other pixels is not counted.
     Raises ShapeError naming the layer that cannot work.
 
     >>> from vecgrad.layers import Conv2D, ReLU
@@ -105,8 +106,8 @@ def summary(model: Layer | Iterable[Layer], input_shape: Iterable[int], *, dtype
     shape = tuple(input_shape)
     model.infer(shape)
     rows: list[Row] = []
-    for path, layer, before, after, sight in _leaves(model, (shape,), (_Sight((1, 1), (1, 1), (1, 1)),)):
-        seen = tuple(min(field, side) for field, side in zip(sight.field, (*shape, 1, 1), strict=False))
+    for path, layer, before, after, sight in _leaves(model, (shape,), (_Sight(),)):
+        seen = tuple(min(sight.seen(axis), side) for axis, side in enumerate((*shape, 1, 1)[:2]))
         rows.append(
             Row(
                 path,
@@ -124,25 +125,50 @@ def summary(model: Layer | Iterable[Layer], input_shape: Iterable[int], *, dtype
     return Summary(shape, tuple(rows))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Sight:
-    """How an entry sees the image: its field, the image pixels from one entry to the next, and how many
-    places of a map lie side by side within one vector (after Flatten)."""
+    """How neighbouring entries see the image: through a layer, as what it reads does.
 
-    field: tuple[int, int]
-    jump: tuple[int, int]
-    spread: tuple[int, int]
+    reach: entries of the layer's input that so many of its outputs in a row read, per axis; None: the image itself.
+    sources: how the layer's inputs see. spread: how many places of a map lie side by side within one vector (after Flatten).
+    """
 
-    def through(self, layer: Layer, before: Shape, after: Shape) -> _Sight:
-        window = layer.window(before)
-        if window is None:
-            flattens = len(before) == 3 and len(after) == 1
-            return replace(self, spread=(before[0], before[1])) if flattens else self
-        axes = (window.rows, window.cols)
-        reach = tuple(axes[i].extent - 1 + self.spread[i] - 1 for i in (0, 1))
-        field = (self.field[0] + reach[0] * self.jump[0], self.field[1] + reach[1] * self.jump[1])
-        jump = (self.jump[0] * axes[0].stride, self.jump[1] * axes[1].stride)
-        return _Sight(field, jump, (1, 1))
+    sources: tuple[_Sight, ...] = ()
+    reach: Callable[[int, int], int] | None = None
+    spread: tuple[int, int] = (1, 1)
+    known: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def seen(self, axis: int, count: int = 1) -> int:
+        """Image pixels along an axis (0: height) that ``count`` neighbouring entries can depend on."""
+        if self.reach is None:
+            return count
+        if (axis, count) not in self.known:
+            inside = self.reach(axis, count)
+            most = 0
+            for source in self.sources:
+                most = max(most, source.seen(axis, inside))
+            self.known[axis, count] = most
+        return self.known[axis, count]
+
+
+def _through(sources: tuple[_Sight, ...], layer: Layer, before: Shape, after: Shape) -> _Sight:
+    """How the output of a layer sees."""
+    window, scatter = layer.window(before), layer.scatter(before)
+    rows, cols = (max(source.spread[axis] for source in sources) for axis in (0, 1))
+    if scatter is not None:
+        there = (scatter.rows, scatter.cols)
+        # Of the input pixels that write into a run, the first and the last lie at most count + extent − 2 apart.
+        return _Sight(sources, lambda axis, count: (count + there[axis].extent - 2) // there[axis].stride + 1)
+    if window is not None:
+        axes, spread = (window.rows, window.cols), (rows, cols)
+        return _Sight(
+            sources,
+            lambda axis, count: axes[axis].stride * (count - 1) + axes[axis].extent + spread[axis] - 1,
+        )
+    if len(sources) == 1 and len(before) == len(after):
+        return sources[0]
+    flattens = len(before) == 3 and len(after) == 1
+    return _Sight(sources, lambda axis, count: count, (before[0], before[1]) if flattens else (rows, cols))
 
 
 _Leaf = tuple[str, Layer, tuple[Shape, ...], Shape, "_Sight"]
@@ -154,10 +180,7 @@ def _leaves(
     """(path, layer, shapes in, shape out, what an entry of the output sees) of the layers inside all composites."""
     if not isinstance(model, Composite):
         after = model.infer_all(shapes)
-        widest = _Sight(
-            *(_widest(getattr(sight, name) for sight in sights) for name in ("field", "jump", "spread"))
-        )
-        yield path or model.name or "0", model, shapes, after, widest.through(model, shapes[0], after)
+        yield path or model.name or "0", model, shapes, after, _through(sights, model, shapes[0], after)
         return
     seen = [sights[0]]
     for step in model.steps(shapes[0]):
@@ -165,11 +188,6 @@ def _leaves(
         leaves = list(_leaves(step.layer, step.before, tuple(seen[source] for source in step.sources), inner))
         yield from leaves
         seen.append(leaves[-1][-1] if leaves else seen[step.sources[0]])
-
-
-def _widest(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    rows, cols = zip(*pairs, strict=True)
-    return max(rows), max(cols)
 
 
 def _by(sides: tuple[int, ...]) -> str:

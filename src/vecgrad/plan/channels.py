@@ -1,4 +1,4 @@
-"""Steps that see a map's channels apart: their moments, several maps' side by side, a part of them."""
+"""Steps that see a map's channels apart: their moments, several maps' side by side, a part of them, a random choice."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from vecgrad.plan.draft import Argument, DraftCall, Stored
 from vecgrad.plan.fuse import Step
-from vecgrad.spec.kernel import CopyChannelsSpec, MergeMomentsSpec, MomentsSpec
+from vecgrad.spec.kernel import CopyChannelsSpec, KeepSpec, MergeMomentsSpec, MomentsSpec
 
 if TYPE_CHECKING:
     from vecgrad.plan.lower import Lowering
 
 
 def lower(lowering: Lowering, step: Step) -> None:
-    """Adds the calls of a step of kind moments, concat or part."""
+    """Adds the calls of a step of kind moments, concat, part or keep."""
     match step.op, step.attribute:
         case "moments", _:
             _moments(lowering, step)
@@ -23,6 +23,11 @@ def lower(lowering: Lowering, step: Step) -> None:
             for source in sources:
                 _copy(lowering, step, source, 0, result, first, source.layout.channels)
                 first += source.layout.channels
+        case "keep", (int() as mask, int() as threshold):
+            result = lowering.new(step.results[0])
+            spec = KeepSpec(result.layout, mask, threshold, lowering.scalars)
+            arguments = (Argument(result.buffer),)
+            lowering.add(DraftCall(spec, arguments, step, step.op, lowering.draft.batch_size))
         case "part", (int() as first, int() as end):
             source = lowering.value(step.inputs[0])
             _copy(lowering, step, source, first, lowering.new(step.results[0]), 0, end - first)

@@ -193,7 +193,7 @@ class Lowering:
                 elementwise.lower(self, step)
             case "reshape", _:
                 self._reshape(step)
-            case (("concat" | "part" | "moments"), _):
+            case (("concat" | "part" | "moments" | "keep"), _):
                 channels.lower(self, step)
             case _:
                 raise CompileError(f"no kernel is known for {step.op}")

@@ -23,6 +23,9 @@ from vecgrad.spec.kernel import MapSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Operand
 
+# What random masks are drawn from, as runtime scalars: words, which float64 holds exactly.
+MASK_SCALARS = ("mask_step", "seed_low", "seed_high")
+
 
 def make(
     graph: Graph, machine: Machine, dtype: str, batch_size: int, offsets: Mapping[str, int], entries: int,
@@ -36,6 +39,8 @@ def make(
     """
     graph = verify(simplify(verify(graph)))
     scalars = ("images", "inverse_weight", "learning_rate", *(update.scalars if update else ()))
+    if any(node.op == "keep" for node in graph.live()):
+        scalars += MASK_SCALARS
     chunks = slabs_for(batch_size)
     draft = Draft(batch_size, chunks, -(-batch_size // chunks))
     lowering = Lowering(graph, machine, dtype, draft, scalars, offsets, entries, algorithm)

@@ -1,6 +1,6 @@
 """Identities of the graph, applied before fusion: the same values from less memory.
 
-Applied in the graph's order. The first two are about un-pooling (4.5):
+Two about un-pooling (4.5), two about padding, one about normalization, applied in the graph's order:
 1. ReLU's mask (5.3) on an un-pooled gradient is taken on the pooled side:
    where(y > 0, unpool(dy), 0) = unpool(where(pool(y) > 0, dy, 0)). An entry of y receives dy from the windows that chose it, and
    what a window chose is its pooled value. So all terms of an entry pass or none does, whatever the windows, overlapping ones
@@ -9,10 +9,15 @@ Applied in the graph's order. The first two are about un-pooling (4.5):
 2. The sum of an un-pooled gradient over pixels, a bias gradient, is the sum of the pooled one: each window chose exactly one
    cell of the image.
 
-3. ReLU's mask (5.3) behind a map of one value x and per-channel vectors, like batch normalization, is taken from x itself:
+3. A convolution of a map that was padded with zeros, and the weight gradient from such a map, read the map itself with so
+   much more padding (2.9').
+4. The gradient of such a convolution, cut to the map without its padding, is that of the convolution that pads (2.30).
+
+5. ReLU's mask (5.3) behind a map of one value x and per-channel vectors, like batch normalization, is taken from x itself:
    where y = max(f(x), 0), y > 0 holds exactly where f(x) > 0. The gradient of f reads x at once, which is then in the cache.
 
-The first needs that nothing but the mask reads the un-pooled gradient; else both would have to be stored.
+The first needs that nothing but the mask reads the un-pooled gradient, the fourth that nothing but the cut reads the padded
+map's; else both would have to be stored.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vecgrad.graph.nodes import Graph, Node, Ref
+from vecgrad.spec.geometry import Axis, Conv, Window
 from vecgrad.spec.scalar import Expr, Operand, substitute, where
 
 _GRADIENT, _RESULT = Operand(0), Operand(1)
@@ -55,7 +61,14 @@ class _Simplified:
         self.graph.outputs = {name: self._now[ref] for name, ref in graph.outputs.items()}
 
     def _add(self, node: Node, kept: set[Ref]) -> None:
-        made = self._masked(node, kept) or self._before(node) or self._summed(node) or self._copy(node)
+        made = (
+            self._masked(node, kept)
+            or self._before(node)
+            or self._summed(node)
+            or self._padded(node)
+            or self._cut(node, kept)
+            or self._copy(node)
+        )
         for port in range(len(node.types)):
             self._now[Ref(node, port)] = Ref(made, port)
 
@@ -85,7 +98,7 @@ class _Simplified:
         return self._put(replace(unpool, inputs=(Ref(mask), self._now[index])))
 
     def _before(self, node: Node) -> Node | None:
-        """Identity 3: the mask from what went into the activation, where a backward step reads that anyway."""
+        """Identity 5: the mask from what went into the activation, where a backward step reads that anyway."""
         if node.op != "map" or not isinstance(node.attribute, Expr) or node.attribute not in _MASKS:
             return None
         dy, y = (node.inputs[index] for index in _MASKS[node.attribute])
@@ -106,3 +119,49 @@ class _Simplified:
         if source is None or source.op != "max_pool_dx":
             return None
         return self._put(replace(node, inputs=(source.inputs[0],)))
+
+    def _padded(self, node: Node) -> Node | None:
+        """Identity 3."""
+        if node.op not in ("conv", "conv_dw") or not isinstance(node.attribute, Conv):
+            return None
+        x, *others = (self._now[ref] for ref in node.inputs)
+        zeros = _zeros(x.node, "avg_pool")
+        if zeros is None:
+            return None
+        inputs = (x.node.inputs[0], *others)
+        return self._put(replace(node, inputs=inputs, attribute=_wider(node.attribute, zeros)))
+
+    def _cut(self, node: Node, kept: set[Ref]) -> Node | None:
+        """Identity 4."""
+        zeros = _zeros(node, "avg_pool_dx")
+        if zeros is None:
+            return None
+        dx, made = node.inputs[0], self._now[node.inputs[0]].node
+        if (
+            made.op != "conv_dx"
+            or self._readers.get(dx, 0) > 1
+            or dx in kept
+            or not isinstance(made.attribute, Conv)
+        ):
+            return None
+        return self._put(replace(made, attribute=_wider(made.attribute, zeros), types=node.types))
+
+
+def _zeros(node: Node, op: str) -> Window | None:
+    """What a node of kind ``op`` pads with zeros, or cuts off: an average over windows of one cell, all of which count."""
+    if node.op == op and isinstance(node.attribute, tuple) and isinstance(node.attribute[0], Window):
+        window, counted = node.attribute
+        if counted and window.kernel == window.stride == (1, 1):
+            return window
+    return None
+
+
+def _wider(conv: Conv, zeros: Window) -> Conv:
+    """``conv``, which reads a padded map, as the convolution that pads it."""
+
+    def axis(own: Axis, around: Axis) -> Axis:
+        before, after = own.before + around.before, own.after + around.after
+        return replace(own, size=around.size, before=before, after=after)
+
+    window = conv.window
+    return replace(conv, window=Window(axis(window.rows, zeros.rows), axis(window.cols, zeros.cols)))

@@ -19,6 +19,7 @@ from vecgrad.program.backend import Backend
 from vecgrad.program.evaluation import Evaluation
 from vecgrad.program.flat import FlatLayout
 from vecgrad.spec.errors import ArgumentError, ShapeError
+from vecgrad.spec.random import MASK
 from vecgrad.spec.tensor import Shape
 from vecgrad.updates import Update
 
@@ -319,6 +320,7 @@ class Program:
             "inverse_weight": inverse_weight,
             "learning_rate": rate,
             **optimizer.scalars(self.steps + 1),
+            **self._drawn,
         }
 
     def _labelled(self, x: Any, y: Any, sample_weight: Any, loss: Loss) -> tuple[Array, Array, Array, float]:
@@ -343,7 +345,13 @@ class Program:
     def _labelled_run(self, x: Any, y: Any, sample_weight: Any, wanted: Wanted) -> dict[str, Array]:
         x, t, w, inverse = self._labelled(x, y, sample_weight, self._needs_loss())
         with self._lock:
-            return self._backend.run(wanted, x, t, w, {"inverse_weight": inverse})
+            return self._backend.run(wanted, x, t, w, {"inverse_weight": inverse} | self._drawn)
+
+    @property
+    def _drawn(self) -> dict[str, float]:
+        """What random masks are drawn from, in words: the seed, and the step that is due, whose masks gradients show too."""
+        words = {"seed_low": self.seed, "seed_high": self.seed >> 32, "mask_step": self.steps}
+        return {name: float(word & MASK) for name, word in words.items()}
 
     def _parts(self, n: int) -> Iterator[slice]:
         return (slice(i, min(i + self.batch_size, n)) for i in range(0, n, self.batch_size))

@@ -115,7 +115,8 @@ def silu(x: Array) -> Array:
     >>> silu(np.array([0.0, 1000.0]))
     array([   0., 1000.])
     """
-    return _floating(x) * sigmoid(x)
+    y: Array = _floating(x) * sigmoid(x)
+    return y
 
 
 def silu_dx(dy: Array, x: Array) -> Array:
@@ -124,7 +125,8 @@ def silu_dx(dy: Array, x: Array) -> Array:
     >>> silu_dx(np.array([2.0]), np.array([0.0]))
     array([1.])
     """
-    return _floating(dy) * (sigmoid(x) + sigmoid_dx(x, x))
+    slope: Array = sigmoid(x) + sigmoid_dx(x, x)
+    return _floating(dy) * slope
 
 
 def erf(x: Array) -> Array:
@@ -143,7 +145,8 @@ def erf(x: Array) -> Array:
         term = term * (2 * z * z / (2 * n + 1))
         total = total + term
     sides = np.where(np.isnan(x), x, np.sign(x.real))
-    return np.where(near, total * np.exp(-z * z) * (2 / np.sqrt(np.pi)), sides)
+    y: Array = np.where(near, total * np.exp(-z * z) * (2 / np.sqrt(np.pi)), sides)
+    return y
 
 
 def gelu(x: Array) -> Array:
@@ -153,7 +156,8 @@ def gelu(x: Array) -> Array:
     array([ 0., 50.])
     """
     x = _floating(x)
-    return x * (1 + erf(x * np.sqrt(0.5))) / 2
+    y: Array = x * (1 + erf(x * np.sqrt(0.5))) / 2
+    return y
 
 
 def gelu_dx(dy: Array, x: Array) -> Array:
@@ -164,7 +168,8 @@ def gelu_dx(dy: Array, x: Array) -> Array:
     """
     x = _floating(x)
     density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
-    return _floating(dy) * ((1 + erf(x * np.sqrt(0.5))) / 2 + x * density)
+    slope: Array = (1 + erf(x * np.sqrt(0.5))) / 2 + x * density
+    return _floating(dy) * slope
 
 
 def gelu_tanh(x: Array) -> Array:
@@ -174,7 +179,8 @@ def gelu_tanh(x: Array) -> Array:
     array([ 0., 50.])
     """
     x = _floating(x)
-    return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
+    y: Array = x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
+    return y
 
 
 def gelu_tanh_dx(dy: Array, x: Array) -> Array:
@@ -185,8 +191,9 @@ def gelu_tanh_dx(dy: Array, x: Array) -> Array:
     """
     x = _floating(x)
     t = np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
-    slope = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2)
-    return _floating(dy) * ((1 + t) / 2 + x * (1 - t * t) * slope / 2)
+    inner = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2)
+    slope: Array = (1 + t) / 2 + x * (1 - t * t) * inner / 2
+    return _floating(dy) * slope
 
 
 def _floating(x: Array) -> Array:

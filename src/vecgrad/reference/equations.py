@@ -22,6 +22,7 @@ from vecgrad.reference._statements import (
     general,
     indices,
     learning,
+    normalizing,
     pooling,
 )
 from vecgrad.reference._statements._draw import Draw
@@ -84,6 +85,7 @@ def equations() -> list[Equation]:
         *general.EQUATIONS,
         *pooling.GENERAL,
         *activations.GENERAL,
+        *normalizing.GENERAL,
         *learning.EQUATIONS,
     )
     return [*(equation for part in numbered for equation in part.EQUATIONS), *added]

@@ -1,4 +1,4 @@
-"""Batch normalization (Ioffe and Szegedy 2015), and its gradients in closed form.
+"""Normalization over the batch (Ioffe and Szegedy 2015) or within an image, and its gradients in closed form.
 
 For one channel, let x be the vector of its entries over all images and pixels, w the weight of the image of each entry, and
 N = Σ w. With the mean m = wᵀx / N, the variance v = wᵀ(x − m)² / N and r = 1 / √(v + ε),
@@ -18,6 +18,14 @@ because wᵀ(x − m) = 0 takes dm out of it, and dr = −r³ dv / 2. So with ĝ
     ∂z/∂x = γ r (g − w/N ∘ (∂z/∂β + x̂ ∂z/∂γ)).
 
 With equal weights this is the usual formula, N counting entries. An image of weight zero takes no part in the statistics.
+
+Group normalization (Wu and He 2018) and layer normalization (Ba, Kiros and Hinton 2016) normalize sets of entries of one
+image: x is then the vector of one such set, with equal weights, and γ and β vary within it. Everything above holds with the vector
+ĝ = γ ∘ g as it stands there, so with N entries
+
+    ∂z/∂x = r (ĝ − (1 Σ ĝ + x̂ ĝᵀx̂) / N),
+
+while ∂z/∂γ and ∂z/∂β sum g ∘ x̂ and g over whatever shares that γ and β: the images and pixels of a channel.
 """
 
 from __future__ import annotations
@@ -84,3 +92,43 @@ def batch_norm_backward(
     hat = rate * (x - mean)
     beta, gamma_gradient = dy.sum(axes), (dy * hat).sum(axes)
     return gamma * rate * (dy - w / count * (beta + hat * gamma_gradient)), gamma_gradient, beta
+
+
+def group_norm(
+    x: Array, gamma: Array, beta: Array, groups: int, epsilon: float
+) -> tuple[Array, Array, Array]:
+    """(y, x̂, r) of x (n, …, C): each image's pixels and C / groups channels are normalized together; r (n, groups).
+
+    >>> group_norm(np.array([[1.0, 3.0, 5.0, 5.0]]), np.ones(4), np.zeros(4), 2, 0.0)[1][:, :2]
+    array([[-1.,  1.]])
+    """
+    parts = x.reshape(len(x), -1, groups, x.shape[-1] // groups)
+    centred = parts - parts.mean((1, 3), keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = 1 / np.sqrt((centred**2).mean((1, 3)) + epsilon)
+        hat = (centred * rate[:, None, :, None]).reshape(x.shape)
+    return gamma * hat + beta, hat, rate
+
+
+def group_norm_backward(hat: Array, gamma: Array, rate: Array, dy: Array) -> tuple[Array, Array, Array]:
+    """(∂z/∂x, ∂z/∂γ, ∂z/∂β)."""
+    axes = tuple(range(dy.ndim - 1))
+    shape = (len(dy), -1, rate.shape[1], dy.shape[-1] // rate.shape[1])
+    g, h = (gamma * dy).reshape(shape), hat.reshape(shape)
+    level, along = (part.mean((1, 3), keepdims=True) for part in (g, g * h))
+    dx = rate[:, None, :, None] * (g - level - h * along)
+    return dx.reshape(dy.shape), (dy * hat).sum(axes), dy.sum(axes)
+
+
+def layer_norm(x: Array, gamma: Array, beta: Array, epsilon: float) -> tuple[Array, Array, Array]:
+    """(y, x̂, r) of x (…, C): each pixel's channels are one group of an image that is this pixel."""
+    pixels = x.reshape(-1, x.shape[-1])
+    y, hat, rate = group_norm(pixels, gamma, beta, 1, epsilon)
+    return y.reshape(x.shape), hat.reshape(x.shape), rate
+
+
+def layer_norm_backward(hat: Array, gamma: Array, rate: Array, dy: Array) -> tuple[Array, Array, Array]:
+    """(∂z/∂x, ∂z/∂γ, ∂z/∂β)."""
+    flat = (-1, dy.shape[-1])
+    dx, gamma_gradient, beta = group_norm_backward(hat.reshape(flat), gamma, rate, dy.reshape(flat))
+    return dx.reshape(dy.shape), gamma_gradient, beta

@@ -71,6 +71,13 @@ class Emitter(Protocol):
         mean = Σ w x / N, variance = Σ w (x − mean)² / N with N = Σ w · H · W; zeros where N = 0.
         """
 
+    def keep(self, x: Any, shape: Shape, rate: float) -> Any:
+        """Zeros and ones of ``shape`` for each image of the batch that ``x`` is: 0 with probability ``rate``.
+
+        Drawn by counter (``vecgrad.spec.random.kept``) from the program's seed, its step, which mask of the pass this is, the
+        image's number in the batch and the entry. ``x`` itself is not read.
+        """
+
     def concat(self, parts: tuple[Any, ...]) -> Any:
         """The channels of several batched values side by side: (H, W, C₁ + C₂ + …)."""
 

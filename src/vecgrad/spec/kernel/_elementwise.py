@@ -108,6 +108,19 @@ class MergeMomentsSpec(KernelSpec):
 
 
 @dataclass(frozen=True)
+class KeepSpec(KernelSpec):
+    """output (uint8): 1 where the entry's word of ``vecgrad.spec.random.kept`` is at least ``threshold``, else 0.
+
+    Operands: output. Images are numbered from ``begin`` on. scalars: among them "mask_step", "seed_low" and "seed_high".
+    """
+
+    output: Layout
+    mask: int
+    threshold: int
+    scalars: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class CopyChannelsSpec(KernelSpec):
     """``channels`` channels of each pixel, from ``first_in`` on, to those from ``first_out`` on. Operands: input, output.
 
