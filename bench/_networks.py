@@ -19,7 +19,7 @@ RATE, MOMENTUM = 0.01, 0.9
 class Network:
     """Layers, the shape (height, width, channels) of an image, and the batch of a step."""
 
-    model: vg.Sequential
+    model: Layer
     shape: tuple[int, int, int]
     batch: int
     classes: int = 10
@@ -46,7 +46,8 @@ class Network:
         )  # fmt: skip
 
     def shapes(self) -> list[tuple[str, Layer, tuple[int, ...]]]:
-        """(number, layer, shape of its input) in order."""
+        """(number, layer, shape of its input) in order, of a plain chain."""
+        assert isinstance(self.model, vg.Sequential)
         found, shape = [], tuple(self.shape)
         for number, layer in enumerate(self.model.layers):
             found.append((str(number), layer, shape))
@@ -106,7 +107,7 @@ def stack(depth: int, channels: int, size: int = 16, batch: int = 32) -> Network
     )
 
 
-NETWORKS: dict[str, Callable[[], Network]] = {
+CHAINS: dict[str, Callable[[], Network]] = {
     "lenet5": lenet5,
     "mnist_cnn": mnist_cnn,
     "vgg_small": vgg_small,
@@ -114,3 +115,11 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "wide_4x4": lambda: wide(4),
     "wide_8x8": lambda: wide(8),
 }
+# Models of the zoo: PyTorch alone takes part.
+ZOO: dict[str, Callable[[], Network]] = {
+    "resnet20": lambda: Network(vg.zoo.resnet20(), (32, 32, 3), 128),
+    "resnet18": lambda: Network(vg.zoo.resnet18(10, size=32), (32, 32, 3), 32),
+    "mobilenet": lambda: Network(vg.zoo.mobilenet(), (32, 32, 3), 64),
+    "airbench94": lambda: Network(vg.zoo.airbench94(), (32, 32, 3), 256),
+}
+NETWORKS = CHAINS | ZOO

@@ -11,9 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench._layout import channels_first
 from bench._networks import MOMENTUM, RATE, Network
-from vecgrad.layers import AvgPool2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from vecgrad.exchange import to_pytorch
+from vecgrad.layers import (
+    GELU,
+    AvgPool2D,
+    BatchNorm,
+    Composite,
+    Conv2D,
+    Dense,
+    Flatten,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Rescale,
+    Residual,
+    Sequential,
+)
 from vecgrad.spec.geometry import Conv
 
 EAGER = ("eager NCHW", "eager channels_last")
@@ -21,30 +35,85 @@ COMPILED = ("compile NCHW", "compile channels_last")
 FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-def twin(network: Network) -> torch.nn.Sequential:
+class _Residual(torch.nn.Module):
+    """body(x) + shortcut(x)."""
+
+    def __init__(self, body: torch.nn.Module, shortcut: torch.nn.Module) -> None:
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x: Any) -> Any:
+        return self.body(x) + self.shortcut(x)
+
+
+class _Scale(torch.nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Any) -> Any:
+        return x * self.factor
+
+
+def twin(network: Network) -> torch.nn.Module:
     """The network as torch modules, with the same first weights."""
-    modules: list[torch.nn.Module] = []
-    for _, layer, shape in network.shapes():
-        match layer:
-            case Conv2D(filters=k, kernel_size=size, stride=stride, padding=padding):
-                pad = 0 if padding == "valid" else padding
-                modules.append(torch.nn.Conv2d(shape[2], k, size, stride, pad))
-            case ReLU():
-                modules.append(torch.nn.ReLU())
-            case MaxPool2D(pool_size=size):
-                modules.append(torch.nn.MaxPool2d(size))
-            case AvgPool2D(pool_size=size):
-                modules.append(torch.nn.AvgPool2d(size))
-            case Flatten():
-                modules.append(torch.nn.Flatten())
-            case Dense(units=units):
-                modules.append(torch.nn.Linear(int(np.prod(shape)), units))
-            case _:
-                raise NotImplementedError(f"no torch module for {layer}")
-    model = torch.nn.Sequential(*modules)
-    weights = channels_first(network.parameters(), network)
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
-    return model
+    here = network.parameters()
+    # The same order on both sides.
+    there = dict(zip(here, to_pytorch(network.model, network.shape, here).values(), strict=True))
+    return _module(network.model, tuple(network.shape), "", there)
+
+
+def _module(layer: Layer, shape: tuple[int, ...], path: str, weights: dict[str, Any]) -> torch.nn.Module:
+    if isinstance(layer, Composite):
+        inner = {
+            step.key: _module(step.layer, step.before[0], f"{path}{step.key}.", weights)
+            for step in layer.steps(shape)
+            if step.key != "add" or not isinstance(layer, Residual)
+        }
+        if isinstance(layer, Residual):
+            return _Residual(inner["body"], inner.get("shortcut", torch.nn.Identity()))
+        if not isinstance(layer, Sequential):
+            raise NotImplementedError(f"no torch module for {layer}")
+        return torch.nn.Sequential(*inner.values())
+    made = _leaf(layer, shape)
+    own = {name: torch.from_numpy(weights[path + name]) for name in layer.parameters(shape)}
+    if own:
+        left = made.load_state_dict(own, strict=False)
+        assert not left.unexpected_keys, left
+        assert {key.rpartition("_")[2] for key in left.missing_keys} <= {"tracked"}, left
+    return made
+
+
+def _leaf(layer: Layer, shape: tuple[int, ...]) -> torch.nn.Module:
+    match layer:
+        case Conv2D(filters=k, kernel_size=size, stride=stride, padding=padding):
+            pad: Any = 0 if padding == "valid" else padding
+            made = torch.nn.Conv2d(shape[2], k, size, stride, pad, groups=layer.groups, bias=layer.bias)  # type: ignore[arg-type]
+            made.weight.requires_grad_(not layer.frozen)
+            return made
+        case BatchNorm():
+            norm = torch.nn.BatchNorm2d(shape[-1], layer.epsilon, layer.momentum)
+            for name, kept in (("weight", layer.scale), ("bias", layer.shift)):
+                if not kept:
+                    norm.register_parameter(name, None)
+            return norm
+        case ReLU():
+            return torch.nn.ReLU()
+        case GELU():
+            return torch.nn.GELU(layer.approximate)
+        case MaxPool2D():
+            stride = layer.pool_size if layer.stride is None else layer.stride
+            pad = 0 if layer.padding == "valid" else layer.padding
+            return torch.nn.MaxPool2d(layer.pool_size, stride, pad)  # type: ignore[arg-type]
+        case AvgPool2D(pool_size=size):
+            return torch.nn.AvgPool2d(size)  # type: ignore[arg-type]
+        case Flatten():
+            return torch.nn.Flatten()
+        case Dense(units=units):
+            return torch.nn.Linear(int(np.prod(shape)), units, bias=layer.bias)
+        case Rescale():
+            return _Scale(layer.scale)
+    raise NotImplementedError(f"no torch module for {layer}")
 
 
 def step(network: Network, mode: str, batch: int | None = None) -> Callable[[], float]:

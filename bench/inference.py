@@ -16,7 +16,7 @@ import numpy as np
 
 from bench import _child
 from bench._harness import Side, compare, geometric_mean
-from bench._networks import NETWORKS
+from bench._networks import CHAINS as NETWORKS
 from bench._report import Report, head, output_options, rounds_option, threads_option
 from bench.networks import DIRECT, OURS, modes, ours, spread
 

@@ -15,7 +15,7 @@ import click
 
 from bench import _child
 from bench._harness import Side, compare, geometric_mean
-from bench._networks import NETWORKS, chooses_algorithm
+from bench._networks import CHAINS, NETWORKS, chooses_algorithm
 from bench._report import Report, head, isa_option, output_options, rounds_option, threads_option
 
 _SAME_LOSS = 1e-3
@@ -103,7 +103,7 @@ def command(
     settings = {"peer": peer, "rounds": rounds, "isa": isa}
     report = Report(f"Training step, {peer} ÷ vecgrad", columns, head((peer,), **settings))
     ratios: dict[int, list[float]] = {n: [] for n in threads}
-    for name in networks or NETWORKS:
+    for name in networks or (NETWORKS if peer == "torch" else CHAINS):
         for n in threads:
             row = _child.call(
                 "bench.networks:measure", env=_child.environment(n, isa), network=name, threads=n, rounds=rounds,

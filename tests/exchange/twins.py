@@ -38,9 +38,13 @@ def twin(name: str) -> tuple[Layer, tuple[int, int, int], Any]:
         case "resnet20":
             return zoo.resnet20(), (32, 32, 3), _resnet20()
         case "resnet18":
-            return zoo.resnet18(10, size=32), (32, 32, 3), _imagenet((2, 2, 2, 2), bottleneck=False)
+            return (
+                zoo.resnet18(10, size=32),
+                (32, 32, 3),
+                _imagenet((2, 2, 2, 2), bottleneck=False, small=True),
+            )
         case "resnet50":
-            return zoo.resnet50(10, size=32), (32, 32, 3), _imagenet((3, 4, 6, 3), bottleneck=True)
+            return zoo.resnet50(10, size=64), (64, 64, 3), _imagenet((3, 4, 6, 3), bottleneck=True)
         case "mobilenet":
             return zoo.mobilenet(width=0.5), (32, 32, 3), _mobilenet()
     return zoo.airbench94(), (32, 32, 3), _airbench()
@@ -122,12 +126,13 @@ def _resnet20() -> Any:
     )  # fmt: skip
 
 
-def _imagenet(blocks: tuple[int, ...], bottleneck: bool) -> Any:
+def _imagenet(blocks: tuple[int, ...], bottleneck: bool, small: bool = False) -> Any:
     from torch import nn
 
+    conv = nn.Conv2d(3, 64, 3, 1, 1, bias=False) if small else nn.Conv2d(3, 64, 7, 2, 3, bias=False)
     return _named(
-        conv1=nn.Conv2d(3, 64, 7, 2, 3, bias=False), bn1=nn.BatchNorm2d(64), relu=nn.ReLU(),
-        maxpool=nn.MaxPool2d(3, 2, 1), **_stages(blocks, 64, 64, bottleneck), avgpool=nn.AdaptiveAvgPool2d(1),
+        conv1=conv, bn1=nn.BatchNorm2d(64), relu=nn.ReLU(),
+        maxpool=nn.Identity() if small else nn.MaxPool2d(3, 2, 1), **_stages(blocks, 64, 64, bottleneck), avgpool=nn.AdaptiveAvgPool2d(1),
         flat=nn.Flatten(), fc=nn.Linear(2048 if bottleneck else 512, 10),
     )  # fmt: skip
 

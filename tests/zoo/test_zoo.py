@@ -52,7 +52,7 @@ def test_mobilenet_for_any_size(size: int) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: zoo.resnet20(size=30), lambda: zoo.resnet18(size=100), lambda: zoo.mobilenet(size=80), lambda: zoo.mobilenet(width=0)],
+    [lambda: zoo.resnet20(size=30), lambda: zoo.resnet18(size=100), lambda: zoo.resnet18(size=36), lambda: zoo.mobilenet(size=80), lambda: zoo.mobilenet(width=0)],
 )  # fmt: skip
 def test_sizes_that_do_not_work(make: object) -> None:
     assert callable(make)

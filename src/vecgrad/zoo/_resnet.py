@@ -36,7 +36,11 @@ def resnet56(classes: int = 10, *, size: int = 32) -> Sequential:
 
 
 def resnet18(classes: int = 1000, *, size: int = 224) -> Sequential:
-    """18 layers in four stages of 64 to 512 channels, for images of ``size`` × ``size`` (a multiple of 32)."""
+    """18 layers in four stages of 64 to 512 channels, for images of ``size`` × ``size``.
+
+    From 64 pixels on (multiples of 32) it begins with a 7×7 convolution of stride 2 and a pooling, as the authors' network;
+    smaller images (multiples of 8) keep their size in a 3×3 convolution, as is usual for CIFAR.
+    """
     return _large(_basic, (2, 2, 2, 2), 1, classes, size)
 
 
@@ -95,17 +99,18 @@ def _small(blocks: int, classes: int, size: int) -> Sequential:
 
 
 def _large(block: object, blocks: tuple[int, ...], widening: int, classes: int, size: int) -> Sequential:
-    _whole(size, 32)
+    small = isinstance(size, int) and size < 64
+    _whole(size, 8 if small else 32)
     stages, before = [], 64
     for number, (count, filters) in enumerate(zip(blocks, (64, 128, 256, 512), strict=True), 1):
         out, stride = filters * widening, 1 if number == 1 else 2
         stages.append(_stage(block, f"layer{number}", count, before, filters, out, stride))
         before = out
-    stem = [
-        Conv2D(64, 7, 2, 3, bias=False, name="conv1"), BatchNorm(name="bn1"), ReLU(name="relu"),
-        MaxPool2D(3, 2, 1, name="maxpool"),
-    ]  # fmt: skip
-    head = [AvgPool2D(size // 32, name="avgpool"), Flatten(), Dense(classes, name="fc")]
+    stem: list[Layer] = [*_conv(64, 3, 1, 1), ReLU(name="relu")]
+    if not small:
+        stem[0] = Conv2D(64, 7, 2, 3, bias=False, name="conv1")
+        stem.append(MaxPool2D(3, 2, 1, name="maxpool"))
+    head = [AvgPool2D(size // (8 if small else 32), name="avgpool"), Flatten(), Dense(classes, name="fc")]
     return Sequential([*stem, *stages, *head])
 
 
