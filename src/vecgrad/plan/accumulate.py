@@ -6,6 +6,7 @@ plan's batch size and the layer's shape, never on threads.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 from vecgrad.plan.draft import Buffer
@@ -55,6 +56,22 @@ def image_groups(blocks: int, batch_size: int, least: int = 1, most: int = 0) ->
     return groups
 
 
+def record(
+    source: int, stride: int, slabs: int, destination: int, length: int, update: int,
+    rate: float = 1.0, decay: float = 1.0,
+) -> tuple[int, ...]:  # fmt: skip
+    """A record of the table (see ``FlatMapSpec``); the factors as the bits of their float64."""
+    return (
+        source,
+        stride,
+        slabs,
+        destination,
+        length,
+        update,
+        *struct.unpack("<2q", struct.pack("<2d", rate, decay)),
+    )
+
+
 @dataclass(eq=False)
 class Accumulator:
     """One sum over images: ``slabs`` partial sums of ``length`` entries, ``stride`` entries apart, that end at
@@ -68,20 +85,22 @@ class Accumulator:
     parameter: bool
     summed: bool = False
 
-    def segments(self, item: int) -> list[tuple[int, ...]]:
+    def segments(self, item: int, rate: float = 1.0, decay: float = 1.0) -> list[tuple[int, ...]]:
         """Its records of the table (see ``FlatMapSpec``); to be asked when the slab has its place."""
         found: list[tuple[int, ...]] = []
         for start in range(0, self.length, SEGMENT):
             length = min(SEGMENT, self.length - start)
             direct = self.slabs == 1
             found.append(
-                (
+                record(
                     0 if direct else self.slab.offset // item + start,
                     self.stride,
                     self.slabs,
                     self.destination + start,
                     0 if direct else length,
                     length if self.parameter else 0,
+                    rate,
+                    decay,
                 )
             )
         return found

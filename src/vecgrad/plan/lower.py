@@ -138,7 +138,7 @@ class Lowering:
     def sum_call(self, first: int, count: int) -> DraftCall:
         """The call that sums the slabs of segments first … first + count − 1."""
         pending = [a for a in self.accumulators if not a.summed]
-        table = Buffer(0, False, "table", first * 48)
+        table = Buffer(0, False, "table", first * 8 * specs.RECORD_FIELDS)
         # The slabs are listed so that they live until here; the kernel is given the arena and finds them by the table.
         arguments = (
             Argument(table), Argument(Buffer(0, False, "arena", 0)), Argument(Buffer(0, False, "gradients", 0)),

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from vecgrad.graph.nodes import Graph, Ref
+from vecgrad.graph.nodes import Graph
 from vecgrad.graph.verify import verify
 from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.kernels.offer import Refusal
 from vecgrad.kernels.registry import candidates, cheapest, kernel_of
-from vecgrad.plan.accumulate import SEGMENT, slabs_for
-from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, DraftPhase, Stored
+from vecgrad.plan.accumulate import slabs_for
+from vecgrad.plan.draft import Argument, Draft, DraftCall, DraftPhase, Stored
 from vecgrad.plan.fuse import Step, fuse, renamed
 from vecgrad.plan.lower import PACK_TASKS, Lowering
 from vecgrad.plan.plan import Plan, PlannedCall, PlannedPhase, Result
 from vecgrad.plan.simplify import simplify
+from vecgrad.plan.update import Update, add_update
 from vecgrad.spec.errors import CompileError
 from vecgrad.spec.geometry import Window
-from vecgrad.spec.kernel import FlatMapSpec, MapSpec
+from vecgrad.spec.kernel import MapSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
-from vecgrad.spec.scalar import Expr, Operand, substitute
-
-
-@dataclass(frozen=True)
-class Update:
-    """The update rule as a graph over the flat arrays (``graph.build.record_update``) and its state's names."""
-
-    graph: Graph
-    state: tuple[str, ...]
-    scalars: tuple[str, ...]
+from vecgrad.spec.scalar import Operand
 
 
 def make(
@@ -51,15 +43,21 @@ def make(
         lowering.lower(step)
     stored = _keep_results(graph, lowering, offsets)
     _keep_statistics(graph, lowering, offsets)
+    behind: list[tuple[int, ...]] = []
     if update is None:
         lowering.finish_sums()
     else:
-        _add_update(draft, lowering, update, entries, dtype)
+        behind = add_update(draft, lowering, update, entries, dtype)
     if lowering.pack_calls:
         draft.over_tasks(lowering.pack_calls, PACK_TASKS, "pack")
     arena, frame = draft.settle()
     item = ITEM_BYTES[dtype]
-    segments = tuple(record for a in lowering.accumulators for record in a.segments(item))
+    factors = update.factors if update else {}
+    segments = tuple(
+        record
+        for a in lowering.accumulators
+        for record in a.segments(item, *(factors.get(a.destination, (1.0, 1.0)) if a.parameter else ()))
+    ) + tuple(behind)
     phases = tuple(_phase(phase, draft, machine) for phase in draft.phases)
     return Plan(
         machine, dtype, batch_size, phases, arena, frame, lowering.pack_bytes, lowering.gradient_entries,
@@ -102,39 +100,6 @@ def _results(graph: Graph, stored: Mapping[str, Stored], draft: Draft) -> dict[s
         for name, ref in graph.outputs.items()
         if name in stored
     }
-
-
-def _add_update(draft: Draft, lowering: Lowering, update: Update, entries: int, dtype: str) -> None:
-    """One phase over the segments: the slabs that are still apart meet, then the rule changes the parameters there."""
-    inputs = ("w", "g", *update.state)
-    exprs = tuple(_inlined(update.graph, name, inputs) for name in ("w", *update.state))
-    spec = FlatMapSpec(exprs, len(inputs), dtype, lowering.scalars)
-    item = ITEM_BYTES[dtype]
-    arrays = {"w": Buffer(0, False, "parameters"), "g": Buffer(0, False, "gradients")}
-    arrays |= {name: Buffer(0, False, "state", i * entries * item) for i, name in enumerate(update.state)}
-    arguments = [Buffer(0, False, "table"), *(arrays[name] for name in inputs)]
-    arguments += [arrays[name] for name in ("w", *update.state)]
-    step = Step("update", None, (), exprs[0], (), (), tuple(n for n in update.graph.live() if n.op == "map"))
-    change = DraftCall(spec, tuple(Argument(a) for a in arguments), step, "update", entries)
-    count = sum(-(-a.length // SEGMENT) for a in lowering.accumulators)
-    if any(a.summed for a in lowering.accumulators):
-        lowering.finish_sums()
-        draft.over_tasks([change], count, "update")
-    else:
-        draft.over_tasks([lowering.sum_call(0, count), change], count, "update")
-
-
-def _inlined(graph: Graph, output: str, inputs: tuple[str, ...]) -> Expr:
-    """The named output as one expression of the inputs."""
-
-    def expression(ref: Ref) -> Expr:
-        node = ref.node
-        if node.op == "input":
-            return Operand(inputs.index(str(node.attribute)))
-        assert isinstance(node.attribute, Expr), "an update rule is made of maps"
-        return substitute(node.attribute, tuple(expression(r) for r in node.inputs))
-
-    return expression(graph.outputs[output])
 
 
 def _phase(phase: DraftPhase, draft: Draft, machine: Machine) -> PlannedPhase:

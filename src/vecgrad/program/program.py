@@ -20,7 +20,7 @@ from vecgrad.program.evaluation import Evaluation
 from vecgrad.program.flat import FlatLayout
 from vecgrad.spec.errors import ArgumentError, ShapeError
 from vecgrad.spec.tensor import Shape
-from vecgrad.updates import Update
+from vecgrad.updates import AVERAGE, SLOW, Update
 
 if TYPE_CHECKING:
     from vecgrad.data import Dataset
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from vecgrad.program.shortcut import Shortcut
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-_PREDICTION, _PROBABILITIES = Wanted(prediction=True), Wanted(probabilities=True)
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,7 @@ class Program:
         self.steps = 0
         self.data: Mapping[str, Any] | None = None
         self._backend = backend
+        self._averaged = AVERAGE in backend.state
         self._lock = threading.RLock()
         first = model
         while isinstance(first, Sequential) and first.layers:
@@ -121,12 +120,44 @@ class Program:
             return {name: view.copy() for name, view in self.layout.views(self._backend.weights).items()}
 
     def load_parameters(self, arrays: Mapping[str, Any]) -> None:
-        """Replaces all parameters. ShapeError for a missing, an extra or a wrongly shaped one, and then nothing changes."""
+        """Replaces all parameters, and what of them the optimizer keeps: slow ones, an average.
+
+        ShapeError for a missing, an extra or a wrongly shaped one, and then nothing changes.
+        """
         checked = self.layout.checked(arrays)
         with self._lock:
             for name, view in self.layout.views(self._backend.weights).items():
                 view[...] = checked[name]
+            for name in (SLOW, AVERAGE):
+                if name in self._backend.state:
+                    kept = self._backend.state[name]
+                    kept[...] = self._backend.weights[: len(kept)]
             self._backend.changed()
+
+    @property
+    def average(self) -> dict[str, Array] | None:
+        """Snapshots of the optimizer's average of the parameters, statistics included; None where it keeps none."""
+        if AVERAGE not in self._backend.state:
+            return None
+        with self._lock:
+            flat = self._backend.state[AVERAGE]
+            return {name: view.copy() for name, view in self.layout.views(flat).items()}
+
+    @property
+    def averaged(self) -> bool:
+        """Whether predictions and evaluations use the average: at first they do where the optimizer keeps one.
+
+        May be set. Gradients and traces are always those of the parameters.
+        """
+        return self._averaged
+
+    @averaged.setter
+    def averaged(self, value: bool) -> None:
+        if value and AVERAGE not in self._backend.state:
+            raise ArgumentError("the optimizer keeps no average; pass it one, such as SGD(…, average=0.999)")
+        with self._lock:
+            self._averaged = bool(value)
+            self._shortcuts.clear()
 
     @property
     def state(self) -> dict[str, dict[str, Array]]:
@@ -143,11 +174,15 @@ class Program:
             raise ShapeError(
                 f"optimizer state {sorted(state)} does not fit the optimizer, which keeps {sorted(self._backend.state)}"
             )
-        checked = {name: self.layout.checked(arrays, trained=True) for name, arrays in state.items()}
+        checked = {
+            name: self.layout.checked(arrays, len(self._backend.state[name]) < self.layout.total)
+            for name, arrays in state.items()
+        }
         with self._lock:
             for name, arrays in checked.items():
                 for key, view in self.layout.views(self._backend.state[name]).items():
                     view[...] = arrays[key]
+            self._backend.changed()
             self.steps = steps
 
     # --- work -----------------------------------------------------------------------------------
@@ -161,14 +196,14 @@ class Program:
         x, t, w, inverse = self._labelled(x, y, sample_weight, loss)
         rate = _rate(optimizer.learning_rate if learning_rate is None else learning_rate)
         with self._lock:
-            scalars = {"inverse_weight": inverse, "learning_rate": rate, **optimizer.scalars(self.steps + 1)}
+            scalars = {"inverse_weight": inverse, "learning_rate": rate, **optimizer.numbers(self.steps + 1)}
             value = self._backend.step(x, t, w, scalars)
             self.steps += 1
         return value
 
     def forward(self, x: Any) -> Array:
         """The network's output (n, *output_shape), logits under cross entropy, for any n."""
-        return self._predict(x, _PREDICTION, "prediction")
+        return self._predict(x, Wanted(prediction=True, averaged=self._averaged), "prediction")
 
     def predict_proba(self, x: Any) -> Array:
         """Probabilities (n, classes): the softmax of the logits, for any n. Needs loss="cross_entropy"."""
@@ -176,7 +211,7 @@ class Program:
             raise ArgumentError(
                 'predict_proba needs a program compiled with loss="cross_entropy"; forward gives the raw output'
             )
-        return self._predict(x, _PROBABILITIES, "probabilities")
+        return self._predict(x, Wanted(probabilities=True, averaged=self._averaged), "probabilities")
 
     def gradients(
         self, x: Any, y: Any, sample_weight: Any = None, inputs: bool = False, training: bool = True
@@ -215,7 +250,10 @@ class Program:
         if not len(x):
             raise ShapeError("evaluate needs at least one image, got none")
         total, right, classes = 0.0, 0.0, loss.targets == "classes"
-        wanted, scalars = Wanted(prediction=True, loss=True), {"inverse_weight": inverse}
+        wanted, scalars = (
+            Wanted(prediction=True, loss=True, averaged=self._averaged),
+            {"inverse_weight": inverse},
+        )
         with self._lock:
             for part in self._parts(len(x)):
                 found = self._backend.run(wanted, x[part], t[part], w[part], scalars)

@@ -7,9 +7,12 @@ cache key and its test's id. Operands are listed in the order in which the funct
 from vecgrad.spec.kernel._base import Epilogue, KernelSpec, Pooling, Unpooling, WeightsSpec
 from vecgrad.spec.kernel._conv import ConvDwSpec, ConvDxSpec, ConvSpec, DwTile, PackSpec, Tile
 from vecgrad.spec.kernel._elementwise import (
+    RECORD_FIELDS,
     CopyChannelsSpec,
     CopySpec,
     FlatMapSpec,
+    FlatMeasureSpec,
+    FlatSumSpec,
     MapSpec,
     MergeMomentsSpec,
     MomentsSpec,
@@ -29,6 +32,7 @@ from vecgrad.spec.kernel._winograd import (
 )
 
 __all__ = [
+    "RECORD_FIELDS",
     "AvgPoolDxSpec",
     "AvgPoolSpec",
     "ConvDwSpec",
@@ -39,6 +43,8 @@ __all__ = [
     "DwTile",
     "Epilogue",
     "FlatMapSpec",
+    "FlatMeasureSpec",
+    "FlatSumSpec",
     "KernelSpec",
     "MapSpec",
     "MaxPoolDxSpec",

@@ -25,18 +25,58 @@ class MapSpec(KernelSpec):
     scalars: tuple[str, ...] = ()
 
 
+# The fields of a record of the table that flat kernels read, 64-bit integers.
+RECORD_FIELDS = 8
+
+
 @dataclass(frozen=True)
 class FlatMapSpec(KernelSpec):
     """An update rule over the flat parameter arrays: array operands of one dtype, each read at the same entry.
 
     Operands: table, then ``inputs`` input arrays, then one output array for each expr (which may be an
-    input's memory). A task (mode *tasks*) is record number ``begin`` of the table of 64-bit integers
-    (source, slab stride, slabs, destination, length, update length), offsets in entries: it covers
-    entries destination … destination + update length − 1 of every array.
+    input's memory), then, if any are ``measured``, an array of so many numbers: the scalars "measured.0", "measured.1", ….
+    A task (mode *tasks*) is record number ``begin`` of the table of 64-bit integers
+    (source, slab stride, slabs, destination, length, update length, rate, decay), offsets in entries: it covers
+    entries destination … destination + update length − 1 of every array. rate and decay are the bits of float64: the scalars
+    "group.rate" and "group.decay" there.
     """
 
     exprs: tuple[Expr, ...]
     inputs: int
+    dtype: str = "float32"
+    scalars: tuple[str, ...] = ()
+    measured: int = 0
+
+
+@dataclass(frozen=True)
+class FlatSumSpec(KernelSpec):
+    """Sums over the flat arrays, gaps between parameters (zeros) included, cut into blocks of ``block`` entries.
+
+    Operands: ``inputs`` arrays of ``entries`` entries (a multiple of 16), partials. Task t leaves in partials[k · stride + t] the
+    sum of exprs[k] over its block, added up as in ReduceChannelsSpec.
+    """
+
+    exprs: tuple[Expr, ...]
+    inputs: int
+    entries: int
+    block: int
+    stride: int
+    dtype: str = "float32"
+    scalars: tuple[str, ...] = ()
+
+    @property
+    def tasks(self) -> int:
+        return -(-self.entries // self.block)
+
+
+@dataclass(frozen=True)
+class FlatMeasureSpec(KernelSpec):
+    """numbers[i] = exprs[i](the sums of FlatSumSpec), each over ``partials`` partials. Operands: partials, numbers. One task."""
+
+    exprs: tuple[Expr, ...]
+    sums: int
+    partials: int
+    stride: int
     dtype: str = "float32"
     scalars: tuple[str, ...] = ()
 
