@@ -203,7 +203,7 @@ def model(
     rng = np.random.default_rng(seed)
     weight = rng.uniform(0.5, 1.5, images)
     scalars = {"inverse_weight": 1.0 / float(weight.sum())}
-    target = EagerValue(_targets(chosen, images, output, rng), True)
+    target = EagerValue(chosen.rows(_targets(chosen, images, output, rng), weight), True)
 
     def values(point: Point, wanted: Wanted) -> Any:
         e = EagerEmitter(scalars, np.float64)
@@ -367,4 +367,6 @@ def _drawn(stated: Mapping[str, Parameter], rng: np.random.Generator) -> Point:
 def _targets(loss: Loss, images: int, output: Shape, rng: np.random.Generator) -> Array:
     if loss.targets == "values":
         return rng.normal(size=(images, *output))
+    if loss.targets == "shares":
+        return rng.random((images, *output))
     return np.eye(output[-1])[rng.integers(0, output[-1], images)]

@@ -104,7 +104,7 @@ def record(
     p = {name: e.input(f"parameter.{name}", shape, False) for name, shape in shapes.items()}
     t = w = None
     if wanted.loss or wanted.gradients or wanted.input_gradient:
-        t = e.input("target", output_shape, True)
+        t = e.input("target", loss.rows_shape(output_shape), True)
         w = e.input("weight", (), True)
     results = run(e, model, loss, x, t, w, p, wanted, trained)
     e.graph.outputs |= results.values

@@ -13,7 +13,7 @@ import numpy as np
 
 from vecgrad.graph.build import Wanted
 from vecgrad.layers import Layer, Rescale, Sequential
-from vecgrad.losses import CrossEntropy, Loss
+from vecgrad.losses import Loss
 from vecgrad.program import door
 from vecgrad.program.backend import Backend
 from vecgrad.program.evaluation import Evaluation
@@ -206,8 +206,11 @@ class Program:
         return self._predict(x, Wanted(prediction=True, averaged=self._averaged), "prediction")
 
     def predict_proba(self, x: Any) -> Array:
-        """Probabilities (n, classes): the softmax of the logits, for any n. Needs loss="cross_entropy"."""
-        if not isinstance(self.loss, CrossEntropy):
+        """Probabilities (n, classes): the softmax of the logits, for any n. Needs loss="cross_entropy".
+
+        With loss="binary_cross_entropy" (n, *output_shape): the sigmoid of each logit.
+        """
+        if not hasattr(self.loss, "probabilities"):
             raise ArgumentError(
                 'predict_proba needs a program compiled with loss="cross_entropy"; forward gives the raw output'
             )
@@ -250,13 +253,14 @@ class Program:
         if not len(x):
             raise ShapeError("evaluate needs at least one image, got none")
         total, right, classes = 0.0, 0.0, loss.targets == "classes"
+        rows = door.rows(t, w, loss, self.dtype)
         wanted, scalars = (
             Wanted(prediction=True, loss=True, averaged=self._averaged),
             {"inverse_weight": inverse},
         )
         with self._lock:
             for part in self._parts(len(x)):
-                found = self._backend.run(wanted, x[part], t[part], w[part], scalars)
+                found = self._backend.run(wanted, x[part], rows[part], w[part], scalars)
                 total += float(found["loss"][0])
                 if classes:
                     hit = found["prediction"].argmax(axis=-1) == t[part].argmax(axis=-1)
@@ -335,7 +339,7 @@ class Program:
             )
         t = door.targets(y, n, loss, self.output_shape, self.dtype)
         w, inverse = door.weights(sample_weight, n, self.dtype)
-        return x, t, w, inverse
+        return x, door.rows(t, w, loss, self.dtype), w, inverse
 
     def _labelled_run(self, x: Any, y: Any, sample_weight: Any, wanted: Wanted) -> dict[str, Array]:
         x, t, w, inverse = self._labelled(x, y, sample_weight, self._needs_loss())
