@@ -196,7 +196,7 @@ def test_whoever_stops_listening_stops_the_training(made: Made, halves: Halves) 
         ({"y": np.zeros((30, 3))}, ShapeError, "targets"),
         ({"epochs": 0}, ArgumentError, "epochs"),
         ({"epochs": 1.5}, ArgumentError, "epochs"),
-        ({"schedule": "linear"}, ArgumentError, "'cosine'"),
+        ({"schedule": "lineal"}, ArgumentError, "'cosine'"),
         ({"sample_weight": np.ones(3)}, ShapeError, "sample_weight"),
         ({"sample_weight": -np.ones(30)}, DataError, "negative"),
         ({"validation_data": np.zeros(3)}, ArgumentError, "validation_data"),

@@ -33,7 +33,7 @@ def fit(
 
     validation_data (Xv, yv) is measured after each epoch and never trained on. sample_weight (n,) weighs images.
     shuffle: in an order drawn from the program's seed and the epoch's number. schedule: "constant", "steps",
-    "cosine" or a Schedule, which multiplies the optimizer's learning rate. on_event hears every EpochStart,
+    "cosine", "linear", "one_cycle" or a Schedule, which multiplies the optimizer's learning rate. on_event hears every EpochStart,
     StepEnd and EpochEnd. verbose prints a line an epoch. keep_best: in the end the program gets back the parameters
     of its best epoch on the validation images (accuracy, then loss).
 

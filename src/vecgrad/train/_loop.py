@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -106,7 +106,7 @@ class Loop:
             "validation_images": 0 if self.validation is None else len(self.validation[0]),
             "weighted": self.weights is not None,
             "shuffle": self.shuffle,
-            "schedule": {"class": type(self.schedule).__name__, **asdict(self.schedule)},
+            "schedule": self.schedule.to_json(),
         }
 
     def run(self) -> Iterator[Event]:
