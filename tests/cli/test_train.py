@@ -85,9 +85,21 @@ def test_the_options_reach_the_training(call, tiny: Path, tmp_path: Path) -> Non
 
 
 def test_how_it_learns_reaches_the_training(call, tiny: Path, tmp_path: Path) -> None:
-    given = "--optimizer adamw --weight-decay 0.1 --clip-norm 0.5 --average 0.9 --schedule linear --warmup 0.25 --label-smoothing 0.1"
+    given = (
+        "--optimizer adamw --weight-decay 0.1 --clip-norm 0.5 --average 0.9 --schedule linear --warmup 0.25"
+    )
     done = call(
-        "train", tiny, "--epochs", 1, *given.split(), "--out", tmp_path / "run", "--backend", "reference"
+        "train",
+        tiny,
+        "--epochs",
+        1,
+        *given.split(),
+        "--label-smoothing",
+        0.1,
+        "--out",
+        tmp_path / "run",
+        "--backend",
+        "reference",
     )
     assert done.returncode == 0, done.stderr
     found = runs.read(tmp_path / "run")

@@ -169,7 +169,7 @@ def test_prediction_says_what_is_missing(stripes: Any) -> None:
     [
         ({"architecture": "vgg99"}, "The 'architecture' parameter of CNNClassifier must be a str among {'auto', "),
         ({"architecture": [Conv2D]}, "The 'architecture' parameter"),
-        ({"optimizer": "sgdd"}, "The 'optimizer' parameter of CNNClassifier must be None, a str among {'sgd', 'adam', 'adamw', 'rmsprop'}"),
+        ({"optimizer": "sgdd"}, "of CNNClassifier must be None, a str among {'sgd', 'adam', 'adamw', 'rmsprop'}"),
         ({"max_iter": 0}, "of CNNClassifier must be the str 'auto' or an int in the range [1, inf). Got 0 instead."),
         ({"max_iter": True}, "Got True instead"),
         ({"batch_size": 0.5}, "The 'batch_size' parameter"),

@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from tests.estimator.small import classifier, regressor
 
 import vecgrad as vg
-from vecgrad import CNNClassifier
+from vecgrad import CNNClassifier, CNNRegressor
 from vecgrad.estimator._stopping import Patience
 from vecgrad.layers import Dense, Flatten
 from vecgrad.runtime import native_available

@@ -65,7 +65,7 @@ def _smoothing(draw: Draw) -> Trial:
     x, t = _rows(draw)
     rows, epsilon = losses.smoothed(t, 0.25), 0.25
     even = np.full_like(t, 1 / t.shape[1])
-    mixed = (1 - epsilon) * losses.cross_entropy(x, t) + epsilon * losses.cross_entropy(x, even)
+    mixed = (1 - epsilon) * float(losses.cross_entropy(x, t)) + epsilon * float(losses.cross_entropy(x, even))
     return trial(
         {"x": x, "t": t, "ε": epsilon},
         ("z of smoothed rows", losses.cross_entropy(x, rows), "(1 − ε) z(t) + ε z(1/classes)", mixed),
@@ -126,9 +126,11 @@ def _huber(draw: Draw) -> Trial:
     z = sum(abs(e) * min(abs(e), delta) - min(abs(e), delta) ** 2 / 2 for e in x - t) / n
     # On the side of δ on which each entry is, a polynomial, for which complex steps are made.
     sign, small = np.sign(x - t), np.abs(x - t) <= delta
-    by_steps = gradient(
-        lambda x: np.mean(np.where(small, (x - t) ** 2 / 2, delta * sign * (x - t) - delta**2 / 2)), x
-    )
+
+    def beside(x: Array) -> Array:
+        return np.asarray(np.mean(np.where(small, (x - t) ** 2 / 2, delta * sign * (x - t) - delta**2 / 2)))
+
+    by_steps = gradient(beside, x)
     return trial(
         {"x": x, "t": t, "δ": delta},
         ("z", losses.huber(x, t, delta), "(1/m) Σ (q |d| − q²/2) with q = min(|d|, δ), term by term", z),
