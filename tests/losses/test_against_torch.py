@@ -105,6 +105,16 @@ def test_rows_are_those_of_the_reference() -> None:
     expected = reference.class_weighted(t, np.array(WEIGHT), 0.2)
     np.testing.assert_allclose(CrossEntropy(0.2, WEIGHT).rows(t, w), expected, rtol=1e-14)
     assert CrossEntropy().rows(t, w) is t
+    assert [loss.as_given for loss in (CrossEntropy(), CrossEntropy(0.1), CrossEntropy(0, WEIGHT))] == [
+        True,
+        False,
+        False,
+    ]
+    assert [loss.as_given for loss in (Huber(), BinaryCrossEntropy(2), BinaryCrossEntropy(WEIGHT))] == [
+        True,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("pos_weight", [None, 2.5, (0.5, 2.0, 0.0, 1.5)])

@@ -43,6 +43,11 @@ class Loss:
         """
         return t
 
+    @property
+    def as_given(self) -> bool:
+        """Whether ``rows`` are the targets themselves, so that nobody needs to ask for them."""
+        return type(self).rows is Loss.rows
+
     def rows_shape(self, shape: Shape) -> Shape:
         """The shape of a row for a prediction of ``shape``."""
         return shape

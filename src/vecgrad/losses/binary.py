@@ -44,6 +44,10 @@ class BinaryCrossEntropy(Loss):
     def rows_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], 2 * shape[-1]) if isinstance(self.pos_weight, tuple) else shape
 
+    @property
+    def as_given(self) -> bool:
+        return not isinstance(self.pos_weight, tuple)
+
     def rows(self, t: Any, w: Any) -> Any:
         """With one weight for each output: p t, and behind it along the last axis 1 − t."""
         if not isinstance(self.pos_weight, tuple):

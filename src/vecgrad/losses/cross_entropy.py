@@ -49,6 +49,10 @@ class CrossEntropy(Loss):
             if not any(self.class_weight):
                 raise ArgumentError("class_weight is zero for every class: no image would count")
 
+    @property
+    def as_given(self) -> bool:
+        return not self.label_smoothing and self.class_weight is None
+
     def rows(self, t: Any, w: Any) -> Any:
         """t (n, classes) smoothed and weighted; with weights relative to their mean over the batch, w being the images'."""
         smooth = t

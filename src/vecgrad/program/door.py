@@ -90,8 +90,7 @@ def targets(y: Any, n: int, loss: Loss, shape: Shape, dtype: Any) -> Array:
 
 def rows(t: Array, w: Array, loss: Loss, dtype: Any) -> Array:
     """What the loss is given for targets t (n, *shape) of images of weights w, C-contiguous and of ``dtype``."""
-    made = loss.rows(t, w)
-    return t if made is t else np.require(made, dtype, ["C", "A"])
+    return t if loss.as_given else np.require(loss.rows(t, w), dtype, ["C", "A"])
 
 
 def _one_hot(labels: Array, n: int, classes: int, dtype: Any) -> Array:
