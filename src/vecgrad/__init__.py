@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from vecgrad.program import Program, compile, load
     from vecgrad.runtime import get_num_threads, set_num_threads
     from vecgrad.train import fit
-    from vecgrad.updates import SGD, Adam
+    from vecgrad.updates import SGD, Adam, AdamW, RMSprop
 
 # The public face: name → module. Loaded on first use, so that importing the package stays cheap.
 _FACE = {
     "Adam": "vecgrad.updates",
+    "AdamW": "vecgrad.updates",
     "CNNClassifier": "vecgrad.estimator",
     "CNNRegressor": "vecgrad.estimator",
     "Input": "vecgrad.layers",
     "Model": "vecgrad.layers",
     "Program": "vecgrad.program",
+    "RMSprop": "vecgrad.updates",
     "Residual": "vecgrad.layers",
     "SGD": "vecgrad.updates",
     "Sequential": "vecgrad.layers",
@@ -46,11 +48,13 @@ _ROOMS = ("check", "data", "exchange", "layers", "losses", "reference", "runs", 
 __all__ = [
     "SGD",
     "Adam",
+    "AdamW",
     "CNNClassifier",
     "CNNRegressor",
     "Input",
     "Model",
     "Program",
+    "RMSprop",
     "Residual",
     "Sequential",
     "__version__",

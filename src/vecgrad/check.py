@@ -210,7 +210,7 @@ def model(
     weight = rng.uniform(0.5, 1.5, images)
     scalars = {"inverse_weight": 1.0 / float(weight.sum()), "seed_low": float(seed)}
     statistics = _statistics(stated)
-    target = EagerValue(_targets(chosen, images, output, rng), True)
+    target = EagerValue(chosen.rows(_targets(chosen, images, output, rng), weight), True)
 
     def values(point: Point, wanted: Wanted) -> Any:
         e = EagerEmitter(scalars, np.float64, wanted.training)
@@ -392,4 +392,6 @@ def _drawn(stated: Mapping[str, Parameter], rng: np.random.Generator) -> Point:
 def _targets(loss: Loss, images: int, output: Shape, rng: np.random.Generator) -> Array:
     if loss.targets == "values":
         return rng.normal(size=(images, *output))
+    if loss.targets == "shares":
+        return rng.random((images, *output))
     return np.eye(output[-1])[rng.integers(0, output[-1], images)]

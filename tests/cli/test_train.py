@@ -84,6 +84,45 @@ def test_the_options_reach_the_training(call, tiny: Path, tmp_path: Path) -> Non
     assert found.steps == 8
 
 
+def test_how_it_learns_reaches_the_training(call, tiny: Path, tmp_path: Path) -> None:
+    given = (
+        "--optimizer adamw --weight-decay 0.1 --clip-norm 0.5 --average 0.9 --schedule linear --warmup 0.25"
+    )
+    done = call(
+        "train",
+        tiny,
+        "--epochs",
+        1,
+        *given.split(),
+        "--label-smoothing",
+        0.1,
+        "--out",
+        tmp_path / "run",
+        "--backend",
+        "reference",
+    )
+    assert done.returncode == 0, done.stderr
+    found = runs.read(tmp_path / "run")
+    assert found.optimizer == vg.updates.AdamW(weight_decay=0.1, clip_norm=0.5, average=0.9)
+    assert found.loss == vg.losses.CrossEntropy(label_smoothing=0.1)
+    assert set(found.state) == {"mean", "square", "average"}
+    assert found.training is not None
+    told = vg.train.schedules.from_json(found.training["schedule"])
+    assert told == vg.train.Warmup(vg.train.Linear(), share=0.25)
+
+
+def test_a_models_own_warm_up_is_not_made_twice(call, tiny: Path, tmp_path: Path) -> None:
+    done = call(
+        "train", tiny, "--epochs", 1, "--warmup", 0.3, "--out", tmp_path / "run", "--backend", "reference"
+    )
+    assert done.returncode == 0, done.stderr
+    assert runs.read(tmp_path / "run").training["schedule"] == {
+        "class": "Cosine",
+        "warmup": 0.3,
+        "final": 0.0,
+    }
+
+
 def test_the_same_seed_gives_the_same_run(call, tiny: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         call("train", tiny, "--epochs", 1, "--out", tmp_path / name, "--backend", "reference")

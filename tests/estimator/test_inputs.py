@@ -169,7 +169,7 @@ def test_prediction_says_what_is_missing(stripes: Any) -> None:
     [
         ({"architecture": "vgg99"}, "The 'architecture' parameter of CNNClassifier must be a str among {'auto', "),
         ({"architecture": [Conv2D]}, "The 'architecture' parameter"),
-        ({"optimizer": "sgdd"}, "The 'optimizer' parameter of CNNClassifier must be None, a str among {'sgd', 'adam'}"),
+        ({"optimizer": "sgdd"}, "of CNNClassifier must be None, a str among {'sgd', 'adam', 'adamw', 'rmsprop'}"),
         ({"max_iter": 0}, "of CNNClassifier must be the str 'auto' or an int in the range [1, inf). Got 0 instead."),
         ({"max_iter": True}, "Got True instead"),
         ({"batch_size": 0.5}, "The 'batch_size' parameter"),
@@ -179,7 +179,8 @@ def test_prediction_says_what_is_missing(stripes: Any) -> None:
         ({"image_shape": (6, 5, 1)}, "image_shape=(6, 5, 1) has 30 pixels and channels"),
         ({"data_format": "NCHW"}, "{'channels_last', 'channels_first'}. Got 'NCHW'"),
         ({"threads": 0}, "None or an int in the range [1, 256]"),
-        ({"schedule": "linear"}, "The 'schedule' parameter"),
+        ({"schedule": "lineal"}, "The 'schedule' parameter"),
+        ({"label_smoothing": 1.5}, "The 'label_smoothing' parameter"),
         ({"class_weight": "even"}, "class_weight"),
         ({"architecture": [Flatten(), Dense(4)]}, "architecture gives (4,) for images of (6, 5, 3), but y needs (3,)"),
         ({"architecture": [Conv2D(4, 9), Flatten(), Dense(3)]}, "layer 0, Conv2D(4, 9)"),

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from tests.estimator.small import classifier, regressor
 
 import vecgrad as vg
-from vecgrad import CNNClassifier
+from vecgrad import CNNClassifier, CNNRegressor
 from vecgrad.data.augment import ColorJitter, Flip, PadCrop
 from vecgrad.estimator._stopping import Patience
 from vecgrad.layers import Dense, Flatten
@@ -310,3 +310,48 @@ def test_predictions_over_views(stripes: Any) -> None:
 def test_bad_augmentations(stripes: Any, parameters: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         classifier(**parameters).fit(*stripes)
+
+
+def test_label_smoothing_is_the_losss(stripes: Any) -> None:
+    X, y = stripes
+    rule = vg.SGD(0.1)
+    settings: dict[str, Any] = {
+        "architecture": [Flatten(), Dense(3)],
+        "optimizer": rule,
+        "max_iter": 2,
+        "random_state": 0,
+    }
+    plain, smooth = (
+        CNNClassifier(**settings).fit(X, y),
+        CNNClassifier(label_smoothing=0.2, **settings).fit(X, y),
+    )
+    assert smooth.program_.loss == vg.losses.CrossEntropy(label_smoothing=0.2)
+    assert smooth.loss_ > plain.loss_
+    warm = smooth.set_params(label_smoothing=0.0, warm_start=True).fit(X, y)
+    assert warm.program_.loss == vg.losses.CrossEntropy()
+
+
+def test_hubers_regressor_is_not_moved_by_one_wild_target(stripes: Any) -> None:
+    X = stripes[0]
+    y = X.reshape(len(X), -1).mean(axis=1)
+    wild = y.copy()
+    wild[0] += 100 * y.std()
+    errors = {}
+    for loss in ("squared_error", "huber"):
+        fitted = CNNRegressor(
+            [Flatten(), Dense(1)], loss=loss, optimizer=vg.Adam(0.01), max_iter=60, random_state=0
+        ).fit(X, wild)
+        errors[loss] = np.abs(fitted.predict(X) - y)[1:].mean()
+    assert errors["huber"] < 0.7 * errors["squared_error"]
+    with pytest.raises(ValueError, match="'loss' parameter of CNNRegressor"):
+        CNNRegressor(loss="mse").fit(X, y)
+
+
+def test_a_regressor_predicts_by_the_average(stripes: Any) -> None:
+    X = stripes[0]
+    y = X.reshape(len(X), -1).mean(axis=1)
+    fitted = CNNRegressor(
+        [Flatten(), Dense(1)], optimizer=vg.SGD(0.01, average=0.9), max_iter=3, random_state=0
+    ).fit(X, y)
+    x = fitted.preparation_.arrays(X, dtype=fitted.program_.dtype)
+    np.testing.assert_allclose(fitted.program_.forward(x)[:, 0], fitted.predict(X), rtol=1e-5)

@@ -9,9 +9,9 @@ import pytest
 
 from vecgrad.kernels import registry
 from vecgrad.kernels.offer import Refusal
-from vecgrad.spec.kernel import FlatMapSpec, SlabSumSpec
+from vecgrad.spec.kernel import FlatMapSpec, FlatMeasureSpec, FlatSumSpec, SlabSumSpec
 from vecgrad.spec.machine import AVX512, Machine
-from vecgrad.spec.scalar import Operand, Scalar
+from vecgrad.spec.scalar import Operand, Scalar, sqrt
 
 LENGTHS = (0, 1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 200)
 
@@ -19,7 +19,7 @@ LENGTHS = (0, 1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 200)
 def slab_record(number: int, slabs: int, length: int) -> tuple[list[list[int]], int]:
     """A table of which record ``number`` is the one to test, and the entries of its slabs."""
     stride = -(-length // 16) * 16 + 16
-    table = [[-1] * 7 for _ in range(number)] + [[32, stride, slabs, 16, length, -1, length + 1]]
+    table = [[-1] * 9 for _ in range(number)] + [[32, stride, slabs, 16, length, -1, length + 1, 0, 0]]
     return table, 32 + (slabs - 1) * stride + length
 
 
@@ -45,7 +45,7 @@ def test_momentum(lab: Any, machine: Machine, dtype: str) -> None:
     moved = v * Scalar("momentum") + g
     spec = FlatMapSpec((w - Scalar("rate") * moved, moved), 3, 2, dtype, ("n", "momentum", "rate"))
     for length in LENGTHS:
-        table = np.array([[0] * 7, [-1, -1, -1, 5, -1, 32, length]])
+        table = np.array([[0] * 9, [-1, -1, -1, 5, -1, 32, length, 0, 0]])
         arrays = [lab.integers(i, 32 + length + 3, dtype=dtype) for i in range(3)]
         operands = [table, *arrays, arrays[0], arrays[1]]
         found = lab.run(spec, machine, operands, images=1, scalars=(8, 2, 0.5), begin=1)
@@ -58,8 +58,62 @@ def test_momentum(lab: Any, machine: Machine, dtype: str) -> None:
         np.testing.assert_array_equal(found[3], arrays[2])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_factors_of_the_record_and_measured_numbers(lab: Any, machine: Machine, dtype: str) -> None:
+    x, names = Operand(0), ("group.rate", "group.decay", "measured.1")
+    spec = FlatMapSpec(
+        (x * Scalar(names[0]) + Scalar(names[1]) * Scalar(names[2]),), 1, None, dtype, ("n",), 2
+    )
+    factors = np.array([2.0, 0.5]).view(np.int64)
+    table = np.array([[0] * 9, [-1, -1, -1, -1, -1, 16, 21, *factors]])
+    array, numbers = lab.integers(0, 40, dtype=dtype), np.array([7, 6], dtype)
+    found = lab.run(
+        spec, machine, [table, array, np.zeros(40, dtype), numbers], images=1, scalars=(1,), begin=1
+    )[2]
+    expected = np.zeros(40, dtype)
+    expected[16:37] = 2 * array[16:37] + 3
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("entries", "block"), [(16, 64), (64, 64), (208, 64), (4112, 4096)])
+def test_sums_over_blocks_and_what_is_made_of_them(
+    lab: Any, machine: Machine, entries: int, block: int, dtype: str
+) -> None:
+    x, y, stride = Operand(0), Operand(1), 16
+    sums = FlatSumSpec((x * y, x), 2, entries, block, stride, dtype)
+    arrays = [lab.integers(i, entries, dtype=dtype) for i in range(2)]
+    partials = np.full(2 * stride, 99, dtype)
+    for task in range(sums.tasks):
+        partials = lab.run(sums, machine, [*arrays, partials], images=1, begin=task)[2]
+        part = slice(task * block, (task + 1) * block)
+        assert partials[task] == np.sum(arrays[0][part] * arrays[1][part])
+        assert partials[stride + task] == np.sum(arrays[0][part])
+    assert (partials[sums.tasks : stride] == 99).all()
+    spec = FlatMeasureSpec((x - Scalar("k"), sqrt(y * y)), 2, sums.tasks, stride, dtype, ("n", "k"))
+    numbers = lab.run(spec, machine, [partials, np.zeros(2, dtype)], images=1, scalars=(1, 3))[1]
+    np.testing.assert_array_equal(numbers, [np.sum(arrays[0] * arrays[1]) - 3, abs(np.sum(arrays[0]))])
+
+
+def test_a_sums_order_does_not_depend_on_the_machine(lab: Any, machine: Machine) -> None:
+    """Folded lanes of 512 bits, as written down here."""
+    values = np.random.default_rng(0).standard_normal(208).astype(np.float32)
+    spec = FlatSumSpec((Operand(0),), 1, 208, 4096, 16)
+    found = lab.run(spec, machine, [values, np.zeros(16, np.float32)], images=1)[1][0]
+    lanes = values[:16].copy()
+    for first in range(16, 208, 16):
+        lanes += values[first : first + 16]
+    while len(lanes) > 1:
+        lanes = lanes[: len(lanes) // 2] + lanes[len(lanes) // 2 :]
+    assert found == lanes[0]
+
+
 def test_only_real_numbers_are_updated() -> None:
-    for spec in (FlatMapSpec((Operand(0),), 1, 0, "int32"), SlabSumSpec("uint8")):
+    refused = (
+        FlatMapSpec((Operand(0),), 1, 0, "int32"), SlabSumSpec("uint8"), FlatSumSpec((Operand(0),), 1, 16, 16, 16, "int32"),
+        FlatMeasureSpec((Operand(0),), 1, 1, 16, "uint8"),
+    )  # fmt: skip
+    for spec in refused:
         [answer] = registry.candidates(spec, AVX512)
         assert isinstance(answer, Refusal)
 

@@ -12,7 +12,7 @@ from tests.differences import check_loss, loss_gradient, loss_value
 
 import vecgrad as vg
 from vecgrad.layers import Dense, Flatten, Sequential, Sigmoid, Softmax
-from vecgrad.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError, by_name
+from vecgrad.losses import LOSSES, BinaryCrossEntropy, CrossEntropy, Huber, Loss, MeanSquaredError, by_name
 from vecgrad.spec.errors import ArgumentError, ShapeError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -43,7 +43,21 @@ def test_mean_squared_error_is_its_formula(seed: int, images: int, width: int) -
 
 
 @settings(max_examples=15, deadline=None)
-@given(SEEDS, st.integers(1, 4), st.integers(2, 6), st.sampled_from([CrossEntropy(), MeanSquaredError()]))
+@given(
+    SEEDS,
+    st.integers(1, 4),
+    st.integers(2, 6),
+    st.sampled_from(
+        [
+            CrossEntropy(),
+            MeanSquaredError(),
+            BinaryCrossEntropy(),
+            BinaryCrossEntropy(2.5),
+            Huber(),
+            Huber(0.3),
+        ]
+    ),
+)
 def test_gradients(seed: int, images: int, width: int, loss: Loss) -> None:
     check_loss(loss, *case(seed, images, width))
 
@@ -70,7 +84,11 @@ def test_cross_entropy_of_huge_logits_does_not_overflow() -> None:
     assert gradient.sum() == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("loss", [CrossEntropy(), MeanSquaredError()], ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize(
+    "loss",
+    [CrossEntropy(), MeanSquaredError(), BinaryCrossEntropy(2.5), Huber(0.3)],
+    ids=lambda loss: type(loss).__name__,
+)
 class TestWeights:
     def test_weight_two_is_the_image_twice(self, loss: Loss) -> None:
         x, t, _ = case(2, 3, 4)
@@ -139,5 +157,5 @@ def test_losses_by_name() -> None:
     own = CrossEntropy()
     assert by_name(own, LOSSES) is own
     for wrong in ("hinge", None, CrossEntropy):
-        with pytest.raises(ArgumentError, match="'cross_entropy', 'mse'"):
+        with pytest.raises(ArgumentError, match="'cross_entropy', 'mse', 'binary_cross_entropy', 'huber'"):
             by_name(wrong, LOSSES)

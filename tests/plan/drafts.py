@@ -32,7 +32,7 @@ def planned(
     graph = record(model, LOSSES[network.loss](), shape, out, shapes, dtype, wanted, layout.trained)
     update = None
     if rule is not None:
-        update = Update(record_update(rule, layout.entries, dtype), rule.state(), tuple(rule.scalars(1)))
+        update = Update(record_update(rule, layout.entries, dtype), rule.arrays(), tuple(rule.numbers(1)))
     offsets = {name: slot.offset for name, slot in layout.slots.items()}
     return make(graph, machine, dtype, network.batch, offsets, layout.entries, update)
 

@@ -23,6 +23,8 @@ WIDE = Network(
     (32, 32, 3), batch=128,
 )  # fmt: skip
 ALL = {"wide": WIDE, "large": LARGE, "lenet": LENET, **NETWORKS}
+# Fields of a record: where its parameter's entries begin, and how many.
+PARAMETER, LENGTH = 5, 6
 MACHINES = pytest.mark.parametrize("machine", [AVX512, AVX2], ids=lambda m: m.isa)
 
 
@@ -37,7 +39,7 @@ def updates(plan: Plan) -> list[tuple[int, int, int]]:
         if call.op == "update":
             first = call.operands[0].offset // (8 * len(plan.segments[0]))
             for record in plan.segments[first : first + plan.phases[number].chunks]:
-                found.append((number, record[-2], record[-1]))
+                found.append((number, record[PARAMETER], record[LENGTH]))
     return found
 
 
@@ -65,7 +67,7 @@ def test_each_parameter_is_changed_once_and_read_no_more(network: Network) -> No
 @pytest.mark.parametrize("network", ALL.values(), ids=list(ALL))
 def test_gradients_come_before_their_update(network: Network, machine: Machine) -> None:
     plan = planned(network, machine, Adam())
-    where = {(plan.segments[r][-2]): when for when, r in _records(plan)}
+    where = {(plan.segments[r][PARAMETER]): when for when, r in _records(plan)}
     slots = FlatLayout.of(network.model.parameters(network.shape)).slots
     for number, call in numbered(plan):
         if call.op in ("conv_dw", "reduce_pixels") and call.scope:

@@ -19,7 +19,7 @@ from vecgrad.layers import (
     Tanh,
 )
 from vecgrad.reference.equations import equations
-from vecgrad.updates import Update
+from vecgrad.updates import AdamW, RMSprop, Update
 
 KNOWN = {equation.number for equation in equations()}
 ALL: list[Layer] = [
@@ -35,7 +35,7 @@ ALL: list[Layer] = [
 ]
 
 
-@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy", "huber", "binary_cross_entropy"])
 @pytest.mark.parametrize(
     "rule",
     [
@@ -43,6 +43,8 @@ ALL: list[Layer] = [
         vg.SGD(0.1, 0.9),
         vg.SGD(0.1, 0.9, nesterov=True, weight_decay=0.1),
         vg.Adam(weight_decay=0.1),
+        AdamW(clip_norm=1.0, lookahead=5, average=0.9),
+        RMSprop(),
     ],
     ids=str,
 )

@@ -143,6 +143,15 @@ def test_what_is_refused_changes_nothing(how: str) -> None:
     same_bits(everything(p), everything(other))
 
 
+@pytest.mark.parametrize("loss", [{"label_smoothing": 0.25}, {"class_weight": (1.0, 2.0, 4.0)}], ids=str)
+def test_losses_that_change_their_targets_go_the_long_way(loss: dict[str, Any]) -> None:
+    p, other = program(loss=vg.losses.CrossEntropy(**loss)), program()
+    x, y = X[4 : 4 + BATCH].astype("f4"), Y[4 : 4 + BATCH]
+    first, again, plain = p.step(x, y, learning_rate=0), p.step(x, y, learning_rate=0), other.step(x, y)
+    assert first == again != plain
+    assert not p._steppings
+
+
 @pytest.mark.parametrize("place", range(48))
 def test_every_entry_is_looked_at(place: int) -> None:
     p, x, y = program(), X[:1, ..., 0].astype("f4"), Y[:1]

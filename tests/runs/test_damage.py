@@ -111,7 +111,7 @@ def test_a_config_that_is_none(run: Path, content: bytes) -> None:
         ("model", {"class": "Dense", "units": 3}, "output_shape|model"),
         ("model", {"class": "Nothing"}, "Nothing"),
         ("optimizer", {"class": "CrossEntropy"}, "optimizer"),
-        ("loss", {"class": "Huber"}, "Huber"),
+        ("loss", {"class": "Hinge"}, "Hinge"),
         ("files", {}, "files"),
         ("surprise", 1, "surprise"),
     ],

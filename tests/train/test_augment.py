@@ -284,6 +284,18 @@ def test_tta_averages_what_the_network_says() -> None:
         flat.forward(np.zeros((1, 4), np.float32), tta="flip")
 
 
+def test_tta_measures_by_the_loss_as_it_is() -> None:
+    """Smoothed labels, weights of classes; and probabilities of another loss than cross entropy."""
+    x, y = np.random.default_rng(0).random((9, 4, 4, 1)), np.arange(9) % 2
+    x = x + x[:, :, ::-1]  # which looks the same in the mirror
+    given = {"batch_size": 9, "backend": "reference", "dtype": "float64"}
+    loss = vg.losses.CrossEntropy(label_smoothing=0.2, class_weight=(1.0, 3.0))
+    program = vg.compile([Flatten(), Dense(2)], (4, 4, 1), loss, **given)
+    assert program.evaluate(x, y, tta="flip").loss == pytest.approx(program.evaluate(x, y).loss, rel=1e-12)
+    yes = vg.compile([Flatten(), Dense(1)], (4, 4, 1), "binary_cross_entropy", **given)
+    np.testing.assert_allclose(yes.predict_proba(x, tta="flip"), yes.predict_proba(x), rtol=1e-12)
+
+
 def test_an_epoch_is_told_as_before(made: Made, halves: Halves) -> None:
     ends = [
         event for event in events(made(), *halves, epochs=2, augment="flip") if isinstance(event, EpochEnd)

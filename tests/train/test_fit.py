@@ -129,6 +129,25 @@ def test_the_best_epoch_comes_back(made: Made, halves: Halves) -> None:
     assert len(history.epochs) == 5
 
 
+def test_the_best_epoch_comes_back_with_its_average(made: Made, halves: Halves) -> None:
+    x, y = halves
+    rule = vg.SGD(0.2, momentum=0.5, average=0.9)
+    program, first = made(optimizer=rule), made(optimizer=rule)
+    history = fit(program, x[:20], y[:20], epochs=5, validation=(x[20:], 1 - y[20:]), keep="best")
+    assert history.best_epoch == 1
+    fit(first, x[:20], y[:20], epochs=1)
+    assert program.average is not None
+    assert first.average is not None
+    assert history.last is not None
+    for name, array in first.average.items():
+        np.testing.assert_array_equal(program.average[name], array)
+        assert not np.array_equal(history.last.state["average"][name], array)
+    # It was measured with the average, and is so again.
+    assert program.evaluate(x[20:], 1 - y[20:]).loss == history.validation_loss[0]
+    program.averaged = False
+    assert program.evaluate(x[20:], 1 - y[20:]).loss != history.validation_loss[0]
+
+
 def test_the_best_epoch_needs_validation_images(made: Made, halves: Halves) -> None:
     with pytest.raises(ArgumentError, match="validation="):
         fit(made(), *halves, keep="best")
@@ -196,7 +215,7 @@ def test_whoever_stops_listening_stops_the_training(made: Made, halves: Halves) 
         ({"y": np.zeros((30, 3))}, ShapeError, "targets"),
         ({"epochs": 0}, ArgumentError, "epochs"),
         ({"epochs": 1.5}, ArgumentError, "epochs"),
-        ({"schedule": "linear"}, ArgumentError, "'cosine'"),
+        ({"schedule": "lineal"}, ArgumentError, "'cosine'"),
         ({"sample_weight": np.ones(3)}, ShapeError, "sample_weight"),
         ({"sample_weight": -np.ones(30)}, DataError, "negative"),
         ({"validation": np.zeros(3)}, ArgumentError, "validation must be"),

@@ -10,7 +10,7 @@ import pytest
 
 from vecgrad.graph.eager import EagerEmitter, EagerValue
 from vecgrad.spec.errors import ArgumentError
-from vecgrad.updates import SGD, Adam, Update
+from vecgrad.updates import SGD, Adam, AdamW, RMSprop, Update
 
 Array = np.ndarray[Any, np.dtype[Any]]
 STEPS = 12
@@ -24,6 +24,11 @@ RULES: dict[str, Update] = {
     "nesterov and decay": SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.1),
     "adam": Adam(0.01),
     "adam and decay": Adam(0.01, beta1=0.8, beta2=0.95, epsilon=1e-3, weight_decay=0.1),
+    "adamw": AdamW(0.01, decay="all"),
+    "adamw, strong": AdamW(0.1, beta1=0.5, weight_decay=0.5, decay="all"),
+    "rmsprop": RMSprop(),
+    "rmsprop, momentum, decay": RMSprop(0.02, smoothing=0.9, momentum=0.8, weight_decay=0.1),
+    "rmsprop, centered": RMSprop(0.02, smoothing=0.5, epsilon=1e-3, centered=True, momentum=0.3),
 }
 
 
@@ -48,10 +53,20 @@ def run(rule: Update, w: Array, steps: int = STEPS) -> Iterator[Array]:
 
 def by_hand(rule: Update, w: Array) -> Iterator[Array]:
     """The same, entry by entry, from the rules' published algorithms."""
-    first, second = np.zeros_like(w), np.zeros_like(w)
+    first, second, third = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
     for step in range(1, STEPS + 1):
-        g = gradient(w, step) + rule.weight_decay * w  # type: ignore[attr-defined]
-        if isinstance(rule, Adam):
+        g = gradient(w, step)
+        if isinstance(rule, AdamW):
+            w = w * (1 - rule.learning_rate * rule.weight_decay)
+        else:
+            g = g + rule.weight_decay * w  # type: ignore[attr-defined]
+        if isinstance(rule, RMSprop):
+            rho = rule.smoothing
+            first, second = rho * first + (1 - rho) * g, rho * second + (1 - rho) * g**2
+            spread = second - first**2 if rule.centered else second
+            third = rule.momentum * third + g / (np.sqrt(spread) + rule.epsilon)
+            w = w - rule.learning_rate * third
+        elif isinstance(rule, Adam):
             first = first + (1 - rule.beta1) * (g - first)
             second = second + (1 - rule.beta2) * (g**2 - second)
             mean, square = first / (1 - rule.beta1**step), second / (1 - rule.beta2**step)
@@ -79,7 +94,16 @@ def test_against_pytorch(name: str) -> None:
     parameter = torch.tensor(w, requires_grad=True)
     if isinstance(rule, Adam):
         keys = {"betas": (rule.beta1, rule.beta2), "eps": rule.epsilon, "weight_decay": rule.weight_decay}
-        peer = torch.optim.Adam([parameter], lr=rule.learning_rate, **keys)
+        kind = torch.optim.AdamW if isinstance(rule, AdamW) else torch.optim.Adam
+        peer = kind([parameter], lr=rule.learning_rate, **keys)
+    elif isinstance(rule, RMSprop):
+        keys = {
+            "alpha": rule.smoothing,
+            "eps": rule.epsilon,
+            "momentum": rule.momentum,
+            "centered": rule.centered,
+        }
+        peer = torch.optim.RMSprop([parameter], lr=rule.learning_rate, weight_decay=rule.weight_decay, **keys)
     else:
         assert isinstance(rule, SGD)
         keys = {"momentum": rule.momentum, "nesterov": rule.nesterov, "weight_decay": rule.weight_decay}
@@ -93,7 +117,8 @@ def test_against_pytorch(name: str) -> None:
 def test_state_is_kept_only_where_it_is_needed() -> None:
     assert SGD().state() == ()
     assert SGD(momentum=0.1).state() == ("velocity",)
-    assert Adam().state() == ("mean", "square")
+    assert Adam().state() == AdamW().state() == ("mean", "square")
+    assert RMSprop().state() == ("square",)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +136,17 @@ def test_state_is_kept_only_where_it_is_needed() -> None:
         (lambda: Adam(beta1=1.0), "beta1"),
         (lambda: Adam(beta2=-0.5), "beta2"),
         (lambda: Adam(epsilon=-1e-8), "epsilon"),
+        (lambda: RMSprop(smoothing=1.0), "smoothing"),
+        (lambda: RMSprop(momentum=-1), "momentum"),
+        (lambda: SGD(decay="biases"), "decay"),  # type: ignore[arg-type]
+        (lambda: SGD(clip_norm=-1.0), "clip_norm"),
+        (lambda: SGD(clip_norm=float("nan")), "clip_norm"),
+        (lambda: SGD(lookahead=-1), "lookahead"),
+        (lambda: SGD(lookahead=True), "lookahead"),
+        (lambda: SGD(lookahead=5, lookahead_rate=1.5), "lookahead_rate"),
+        (lambda: SGD(average=1.0), "average"),
+        (lambda: SGD(groups=(("*.bias", 1.0),)), "groups"),  # type: ignore[arg-type]
+        (lambda: SGD(groups=(("*.bias", -1.0, 0.0),)), "rate of group"),
     ],
 )
 def test_arguments_that_mean_nothing_are_refused(make: Callable[[], Update], word: str) -> None:

@@ -24,7 +24,7 @@ from vecgrad.cli._command import (
 if TYPE_CHECKING:
     from vecgrad.data import Preparation
     from vecgrad.data.augment import Augmentation
-    from vecgrad.train import BuiltIn
+    from vecgrad.train import BuiltIn, Schedule
     from vecgrad.updates import Update
 
 
@@ -78,7 +78,30 @@ class _Share(click.FloatRange):
 @click.option("--epochs", type=click.IntRange(1), help="Default: the model's.")
 @click.option("--batch-size", type=click.IntRange(1, 1 << 20), help="Default: the model's.")
 @click.option("--learning-rate", type=_Rate(), help="Default: the optimizer's.")
-@click.option("--optimizer", type=click.Choice(["sgd", "adam"]), default="sgd", show_default=True)
+@click.option(
+    "--optimizer", type=click.Choice(["sgd", "adam", "adamw", "rmsprop"]), default="sgd", show_default=True
+)
+@click.option("--weight-decay", type=click.FloatRange(0, 1e6), help="Default: the optimizer's.")
+@click.option("--clip-norm", type=click.FloatRange(0), help="The largest norm of a step's gradient.")
+@click.option(
+    "--average",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Decay of a moving average of the parameters, which then predicts, such as 0.99.",
+)
+@click.option(
+    "--schedule",
+    type=click.Choice(["constant", "steps", "cosine", "linear", "one_cycle"]),
+    help="How the learning rate moves. Default: the model's.",
+)
+@click.option(
+    "--warmup", type=click.FloatRange(0, 1), help="Share of the steps that warm up in front of --schedule."
+)
+@click.option(
+    "--label-smoothing",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="Share of each label that is spread over all classes.",
+)
 @click.option(
     "--augment",
     metavar="LIST",
@@ -117,6 +140,12 @@ def train(
     batch_size: int | None,
     learning_rate: float | None,
     optimizer: str,
+    weight_decay: float | None,
+    clip_norm: float | None,
+    average: float | None,
+    schedule: str | None,
+    warmup: float | None,
+    label_smoothing: float,
     augment: str | None,
     validation: float | None,
     patience: int | None,
@@ -150,6 +179,7 @@ def train(
     from vecgrad.cli._models import built_in
     from vecgrad.cli._progress import Progress
     from vecgrad.cli._sources import open_source
+    from vecgrad.losses import CrossEntropy
     from vecgrad.train.models import fitting
 
     dataset, noted = open_source(source, folder, size, skip_broken)
@@ -166,8 +196,15 @@ def train(
     program = vecgrad.compile(
         network,
         dataset.input_shape,
-        loss="cross_entropy",
-        optimizer=_optimizer(chosen, optimizer, learning_rate),
+        loss=CrossEntropy(label_smoothing=label_smoothing),
+        optimizer=_optimizer(
+            chosen,
+            optimizer,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            average=average,
+        ),
         batch_size=batch_size or chosen.batch_size,
         threads=threads,
         seed=seed,
@@ -190,7 +227,7 @@ def train(
             dataset.train_labels,
             epochs=epochs or chosen.epochs,
             validation=held_out,
-            schedule=chosen.schedule,
+            schedule=_schedule(chosen, schedule, warmup),
             on_event=progress,
             keep=keep or ("best" if held_out is not None else "last"),
             patience=patience,
@@ -250,11 +287,22 @@ def _augmentations(text: str | None, preparation: Preparation) -> tuple[Augmenta
     return (*steps[:place], normalize, *steps[place:])
 
 
-def _optimizer(chosen: BuiltIn, name: str, learning_rate: float | None) -> Update:
-    from vecgrad.updates import Adam
+def _optimizer(chosen: BuiltIn, name: str, **given: float | None) -> Update:
+    """The rule of that name, the model's own for "sgd", with what was asked for."""
+    from vecgrad.updates import UPDATES
 
-    rule = Adam() if name == "adam" else chosen.optimizer
-    return rule if learning_rate is None else replace(rule, learning_rate=learning_rate)
+    rule = chosen.optimizer if name == "sgd" else UPDATES[name]()
+    return replace(rule, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _schedule(chosen: BuiltIn, name: str | None, warmup: float | None) -> Schedule:
+    from vecgrad.train.schedules import Cosine, Warmup, by_name
+
+    schedule = chosen.schedule if name is None else by_name(name)
+    if warmup is None:
+        return schedule
+    # One that warms up by itself does so for as long as is asked for, not twice.
+    return replace(schedule, warmup=warmup) if isinstance(schedule, Cosine) else Warmup(schedule, warmup)
 
 
 def _new_names(name: str) -> Iterator[Path]:

@@ -21,6 +21,7 @@ from vecgrad.estimator._network import Recipe
 from vecgrad.estimator._parameters import NestedParameters, check
 from vecgrad.estimator._stopping import Patience
 from vecgrad.layers import Layer
+from vecgrad.losses import LOSSES, Loss, by_name
 from vecgrad.program import Program
 from vecgrad.spec.random import MASK
 from vecgrad.train import Epoch, EpochEnd, EpochStart, History, events
@@ -56,6 +57,10 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
 
     def _accept(self, model: Layer) -> None:
         """ValueError for a network that cannot be used, before it is trained."""
+
+    def _chosen_loss(self) -> str | Loss:
+        """What is trained by: the loss as the parameters have it."""
+        return self._loss
 
     def _described(self) -> dict[str, Any]:
         """What a run should know beside the preparation."""
@@ -139,11 +144,11 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         counted = weights > 0
         images, weights = (images, weights) if counted.all() else (images[counted], weights[counted])
         self.preparation_ = Preparation.of(images, weights=weights)
-        recipe = Recipe.of(self, self.image_shape_, self._outputs(), len(images), self._loss)
+        recipe = Recipe.of(self, self.image_shape_, self._outputs(), len(images), self._chosen_loss())
         self._accept(recipe.model)
         seed = int(check_random_state(self.random_state).randint(MASK, dtype=np.uint64))
         dtype = computing_dtype(images, self.dtype)
-        self._program = recipe.program(self.image_shape_, self._loss, seed, dtype, self.threads)
+        self._program = recipe.program(self.image_shape_, self._chosen_loss(), seed, dtype, self.threads)
         self._program.data = {"preparation": self.preparation_.to_json(), **self._described()}
         self._schedule, self._epochs = recipe.schedule, recipe.epochs
         self.n_iter_ = 0
@@ -154,7 +159,7 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
 
     def _resume(self, images: int) -> None:
         """The parameters as they are now; where they ask for another program, one that goes on as the old would."""
-        recipe = Recipe.of(self, self.image_shape_, self._outputs(), images, self._loss)
+        recipe = Recipe.of(self, self.image_shape_, self._outputs(), images, self._chosen_loss())
         old = self._program
         self._schedule, self._epochs = recipe.schedule, recipe.epochs
         if recipe.model != old.model:
@@ -164,10 +169,10 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
             )
         threads = None if self.threads is None else int(self.threads)
         dtype = old.dtype if self.dtype == "auto" else self.dtype
-        asked = (recipe.optimizer, recipe.batch_size, threads, dtype)
-        if asked == (old.optimizer, old.batch_size, old.threads, old.dtype):
+        asked = (recipe.optimizer, recipe.batch_size, threads, dtype, by_name(self._chosen_loss(), LOSSES))
+        if asked == (old.optimizer, old.batch_size, old.threads, old.dtype, old.loss):
             return
-        new = recipe.program(self.image_shape_, self._loss, old.seed, dtype, threads)
+        new = recipe.program(self.image_shape_, self._chosen_loss(), old.seed, dtype, threads)
         new.load_parameters(old.parameters)
         if new.state.keys() == old.state.keys():
             new.load_state(old.state, old.steps)

@@ -14,6 +14,7 @@ from sklearn.utils.validation import column_or_1d
 
 from vecgrad.estimator._base import BaseCNN
 from vecgrad.estimator._callbacks import with_callbacks
+from vecgrad.losses import CrossEntropy, Loss
 
 Array = NDArray[Any]
 
@@ -28,10 +29,10 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     Parameters:
         architecture: "auto" chooses a built-in network by the size of the images; or its name ("digits", "mnist",
             "lenet5", …); or layers that end in one output for each class; or a callable (input_shape, outputs) -> layers.
-        optimizer: an update rule such as ``vecgrad.SGD(0.05, momentum=0.9)``, or "sgd" or "adam"; None is the built-in's.
-            Its fields are nested parameters: ``optimizer__learning_rate``.
-        schedule: how the learning rate moves over ``max_iter`` epochs: "constant", "steps", "cosine" or a
-            ``vecgrad.train.Schedule``; "auto" is the built-in's.
+        optimizer: an update rule such as ``vecgrad.SGD(0.05, momentum=0.9)``, or "sgd", "adam", "adamw" or "rmsprop"; None is
+            the built-in's. Its fields are nested parameters: ``optimizer__learning_rate``.
+        schedule: how the learning rate moves over ``max_iter`` epochs: "constant", "steps", "cosine", "linear", "one_cycle"
+            or a ``vecgrad.train.Schedule``; "auto" is the built-in's.
         max_iter: epochs, at most. "auto": the built-in's number, for few images so many more that about 1,000 steps are
             made, but not more than 200 epochs.
         batch_size: images a training step; "auto" is the built-in's.
@@ -47,6 +48,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             for ``n_iter_no_change`` epochs, and keep the best epoch. Else the training loss decides when to stop.
         warm_start: ``fit`` goes on where the last one ended.
         class_weight: None, "balanced" or {class: weight}.
+        label_smoothing: the share of each label that is spread evenly over all classes.
         random_state: of the first parameters, the order of images and the validation split.
         threads: at most so many; None: as ``vecgrad.set_num_threads`` says. The results are the same bits.
         verbose: print a line an epoch.
@@ -90,6 +92,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         tol: float = 1e-4,
         warm_start: bool = False,
         class_weight: Any = None,
+        label_smoothing: float = 0.0,
         random_state: Any = None,
         threads: int | None = None,
         verbose: bool | int = False,
@@ -110,6 +113,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         self.tol = tol
         self.warm_start = warm_start
         self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
         self.random_state = random_state
         self.threads = threads
         self.verbose = verbose
@@ -191,6 +195,10 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
     def _outputs(self) -> int:
         return len(self.classes_)
+
+    def _chosen_loss(self) -> Loss:
+        # A pickle of an earlier version has none.
+        return CrossEntropy(label_smoothing=float(getattr(self, "label_smoothing", 0.0)))
 
     def _described(self) -> dict[str, Any]:
         return {"class_names": [str(name) for name in self.classes_.tolist()]}

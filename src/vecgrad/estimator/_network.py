@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vecgrad.layers import Layer, Sequential
+from vecgrad.losses import Loss
 from vecgrad.program import Program, compile
 from vecgrad.train import MODELS, BuiltIn, Schedule, fitting
 from vecgrad.updates import UPDATES, Update
@@ -32,7 +33,7 @@ class Recipe:
     epochs: int
 
     @classmethod
-    def of(cls, params: Any, shape: Shape3, outputs: int, images: int, loss: str) -> Recipe:
+    def of(cls, params: Any, shape: Shape3, outputs: int, images: int, loss: str | Loss) -> Recipe:
         """params: ``architecture``, ``optimizer``, ``schedule``, ``batch_size``, ``max_iter`` as the estimator was given them.
 
         What is "auto" or None is the built-in's: of the named one, or of the one that fits the shape. Raises
@@ -59,7 +60,7 @@ class Recipe:
             epochs=epochs if params.max_iter == "auto" else int(params.max_iter),
         )
 
-    def program(self, shape: Shape3, loss: str, seed: int, dtype: str, threads: int | None) -> Program:
+    def program(self, shape: Shape3, loss: str | Loss, seed: int, dtype: str, threads: int | None) -> Program:
         """The network with its first parameters."""
         return compile(
             self.model,

@@ -11,7 +11,7 @@ import numpy as np
 
 from vecgrad.data.augment import VIEWS, augmentations
 from vecgrad.layers import Layer
-from vecgrad.train import MODELS, Schedule
+from vecgrad.train import MODELS, SCHEDULES, Schedule
 from vecgrad.updates import UPDATES, Update
 
 Rule = tuple[str, Callable[[Any], bool]]
@@ -54,8 +54,8 @@ RULES: dict[str, Rule] = {
         lambda v: v is None or isinstance(v, Update) or (isinstance(v, str) and v in UPDATES),
     ),
     "schedule": (
-        "a str among {'auto', 'constant', 'steps', 'cosine'}, None or a vecgrad.train.Schedule",
-        lambda v: v is None or isinstance(v, Schedule) or v in ("auto", "constant", "steps", "cosine"),
+        f"a str among {{{', '.join(map(repr, ('auto', *SCHEDULES)))}}}, None or a vecgrad.train.Schedule",
+        lambda v: v is None or isinstance(v, Schedule) or v == "auto" or v in SCHEDULES,
     ),
     "max_iter": ("the str 'auto' or an int in the range [1, inf)", lambda v: _integer(v) or v == "auto"),
     "batch_size": ("the str 'auto' or an int in the range [1, inf)", lambda v: v == "auto" or _integer(v)),
@@ -75,6 +75,8 @@ RULES: dict[str, Rule] = {
     "n_iter_no_change": ("an int in the range [1, inf)", _integer),
     "tol": ("a float in the range [0.0, inf)", lambda v: _number(v) and 0 <= v < float("inf")),
     "warm_start": ("an instance of 'bool'", _boolean),
+    "label_smoothing": ("a float in the range [0.0, 1.0]", lambda v: _number(v) and 0 <= v <= 1),
+    "loss": ("a str among {'squared_error', 'huber'}", lambda v: v in ("squared_error", "huber")),
     "threads": ("None or an int in the range [1, 256]", lambda v: v is None or (_integer(v) and v <= 256)),
     "verbose": ("an instance of 'bool' or an int", lambda v: _boolean(v) or isinstance(v, Integral)),
 }
@@ -83,9 +85,10 @@ RULES: dict[str, Rule] = {
 def check(estimator: Any) -> None:
     """ValueError for the first parameter that means nothing."""
     for name, (words, good) in RULES.items():
-        value = getattr(
-            estimator, name
-        )  # and not get_params: a subclass may have fewer parameters of its own
+        # and not get_params: a subclass may have fewer parameters of its own
+        if not hasattr(estimator, name):
+            continue
+        value = getattr(estimator, name)
         try:
             fine = good(value)
         except (TypeError, ValueError):

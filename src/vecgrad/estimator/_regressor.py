@@ -20,13 +20,14 @@ Array = NDArray[Any]
 
 
 class CNNRegressor(RegressorMixin, BaseCNN):
-    """A convolutional network that predicts numbers from images, trained by the mean squared error.
+    """A convolutional network that predicts numbers from images, trained by the mean squared error or Huber's loss.
 
     X and the parameters are as in ``CNNClassifier`` (there is no ``class_weight``); y is (n,) or (n, outputs). The network is
     trained on standardised targets, and ``program_`` has the scale folded into its last layer: it predicts y's own units.
 
     Parameters:
         architecture: as in ``CNNClassifier``; layers must end in ``Dense(outputs)``.
+        loss: "squared_error", or "huber", which beyond one standard deviation of the targets grows only with the error itself.
         early_stopping: hold out ``validation_fraction`` of the samples and go by R² on them.
         optimizer, schedule, max_iter, batch_size, image_shape, data_format, dtype, augment, tta, validation_fraction,
             n_iter_no_change, tol, warm_start, random_state, threads, verbose: as in ``CNNClassifier``.
@@ -34,7 +35,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     Attributes:
         target_mean_, target_scale_: mean and standard deviation of each output of the first y that was trained on.
         validation_scores_, best_validation_score_: R² on what was held out; None without ``early_stopping``.
-        loss_curve_, loss_, best_loss_: the mean squared error of the standardised targets.
+        loss_curve_, loss_, best_loss_: the loss of the standardised targets.
         n_features_in_, image_shape_, preparation_, n_iter_, history_, program_: as in ``CNNClassifier``.
 
     >>> from sklearn.datasets import load_digits
@@ -50,6 +51,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         self,
         architecture: Any = "auto",
         *,
+        loss: str = "squared_error",
         optimizer: Any = None,
         schedule: Any = "auto",
         max_iter: Any = "auto",
@@ -69,6 +71,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         verbose: bool | int = False,
     ) -> None:
         self.architecture = architecture
+        self.loss = loss
         self.optimizer = optimizer
         self.schedule = schedule
         self.max_iter = max_iter
@@ -143,6 +146,9 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     def _outputs(self) -> int:
         return len(self.target_mean_)
 
+    def _chosen_loss(self) -> str:
+        return "huber" if getattr(self, "loss", "") == "huber" else self._loss
+
     def _accept(self, model: Layer) -> None:
         _last_dense(model)
 
@@ -154,7 +160,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
 
     def _finish(self) -> Program:
         trained = self._program
-        parameters = trained.parameters
+        parameters = (trained.average if trained.averaged else None) or trained.parameters
         last = _last_dense(trained.model)
         parameters[f"{last}weight"] = parameters[f"{last}weight"] * self.target_scale_
         parameters[f"{last}bias"] = parameters[f"{last}bias"] * self.target_scale_ + self.target_mean_

@@ -18,6 +18,7 @@ class Wanted:
     """Which results are asked for. ``prediction`` and ``probabilities`` run forward only.
 
     training: the layers work as in a training step. statistics: the next values of what is not trained by gradients.
+    averaged: of the optimizer's average of the parameters, not of the parameters themselves.
     """
 
     training: bool = False
@@ -28,6 +29,7 @@ class Wanted:
     input_gradient: bool = False
     statistics: bool = False
     trace: bool = False
+    averaged: bool = False
 
 
 @dataclass
@@ -102,7 +104,7 @@ def record(
     p = {name: e.input(f"parameter.{name}", shape, False) for name, shape in shapes.items()}
     t = w = None
     if wanted.loss or wanted.gradients or wanted.input_gradient:
-        t = e.input("target", output_shape, True)
+        t = e.input("target", loss.rows_shape(output_shape), True)
         w = e.input("weight", (), True)
     results = run(e, model, loss, x, t, w, p, wanted, trained)
     e.graph.outputs |= results.values
@@ -114,13 +116,22 @@ def record(
 
 
 def record_update(update: Any, entries: int, dtype: str) -> Graph:
-    """The update rule over flat arrays of ``entries``: inputs "w", "g" and the state; outputs "w" and the state."""
+    """The update rule over flat arrays of ``entries``: inputs "w", "g" and the arrays kept; outputs "w" and these."""
     e = RecordingEmitter(dtype)
     e.stage = "update"
     w, g = e.input("w", (entries,), False), e.input("g", (entries,), False)
-    state = {name: e.input(name, (entries,), False) for name in update.state()}
-    new, kept = update.apply(e, w, g, state)
+    state = {name: e.input(name, (entries,), False) for name in update.arrays()}
+    new, kept = update.advance(e, w, g, state)
     e.graph.outputs |= {"w": new, **kept}
+    return e.graph
+
+
+def record_average(update: Any, entries: int, dtype: str) -> Graph:
+    """How the average follows what is not trained: inputs "w" and "average", output "average"."""
+    e = RecordingEmitter(dtype)
+    e.stage = "update"
+    w, average = e.input("w", (entries,), False), e.input("average", (entries,), False)
+    e.graph.outputs["average"] = update.followed(e, w, average)
     return e.graph
 
 

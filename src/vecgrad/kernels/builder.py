@@ -168,7 +168,11 @@ class Builder:
 
     def scalar(self, number: int) -> Value:
         """Runtime scalar ``number``, rounded to the builder's dtype."""
-        value = self.load("double", self.at(Value("%scalars", "ptr"), 8 * number), 8)
+        return self.rounded(self.at(Value("%scalars", "ptr"), 8 * number))
+
+    def rounded(self, pointer: Value) -> Value:
+        """The float64 at ``pointer``, rounded to the builder's dtype."""
+        value = self.load("double", pointer, 8)
         return value if self.real == "double" else self.let("float", f"fptrunc double {value.text} to float")
 
     @property

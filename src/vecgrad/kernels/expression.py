@@ -6,7 +6,7 @@ computes in the same type, but for exp, log, tanh and erf.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vecgrad.kernels import functions
 from vecgrad.kernels.builder import Builder, Value
@@ -22,14 +22,24 @@ _COST = {"div": 8, "sqrt": 10, "exp": 20, "log": 35, "tanh": 35, "erf": 40}
 class Formula:
     """Expressions ready to be written, any number of times, as vectors of the builder's width.
 
-    To be made before the loops: this is where the runtime scalars are loaded, once.
+    To be made before the loops: this is where the runtime scalars are loaded, once. given: those that are known by
+    other ways.
     """
 
-    def __init__(self, b: Builder, exprs: Sequence[Expr], names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        b: Builder,
+        exprs: Sequence[Expr],
+        names: Sequence[str],
+        given: Mapping[str, Value] | None = None,
+    ) -> None:
         self._b = b
         self._exprs = tuple(exprs)
         used = dict.fromkeys(name for expr in exprs for name in scalars(expr))
-        self._scalars = {name: b.splat(b.scalar(_entry(name, names))) for name in used}
+        given = given or {}
+        self._scalars = {
+            name: b.splat(given[name] if name in given else b.scalar(_entry(name, names))) for name in used
+        }
 
     def write(self, operands: Sequence[Value]) -> list[Value]:
         """The value of each expression at one vector of each operand; equal parts are computed once."""

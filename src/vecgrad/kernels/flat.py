@@ -1,7 +1,7 @@
 """Kernels over the flat parameter arrays: update rules, and the sum of partial gradients.
 
 Both are called once per record of a table of 64-bit integers (source, slab stride, slabs, destination,
-length, parameter, update length), all counted in entries.
+length, parameter, update length), all counted in entries, and the factors of the parameter's group.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from vecgrad.kernels.builder import Builder, Value
 from vecgrad.kernels.expression import Formula, cost
 from vecgrad.kernels.maps import unroll
 from vecgrad.kernels.offer import Offer, Refusal, predicted
-from vecgrad.spec.kernel import FlatMapSpec, SlabSumSpec
+from vecgrad.spec.kernel import RECORD_BYTES, RECORD_FIELDS, FlatMapSpec, SlabSumSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
+from vecgrad.spec.scalar import scalars
 
-_SOURCE, _STRIDE, _SLABS, _DESTINATION, _LENGTH, _PARAMETER, _UPDATE_LENGTH = range(7)
-_RECORD_BYTES = 56
+_SOURCE, _STRIDE, _SLABS, _DESTINATION, _LENGTH, _PARAMETER, _UPDATE_LENGTH, _RATE, _DECAY = range(
+    RECORD_FIELDS
+)
 _COUNTS = (1, 2, 4, 8, 16)
 
 
@@ -31,12 +33,10 @@ def offer_map(spec: FlatMapSpec, machine: Machine) -> Offer | Refusal:
 
 def generate_map(spec: FlatMapSpec, machine: Machine) -> str:
     b = Builder(machine, spec.dtype)
-    formula = Formula(b, spec.exprs, spec.scalars)
+    operands = spec.inputs + len(spec.exprs)
+    formula = Formula(b, spec.exprs, spec.scalars, _given(b, spec, 1 + operands))
     first, gradient = _field(b, _PARAMETER), _field(b, _DESTINATION)
-    arrays = [
-        b.entry(b.operand(1 + n), gradient if n == spec.gradient else first)
-        for n in range(spec.inputs + len(spec.exprs))
-    ]
+    arrays = [b.entry(b.operand(1 + n), gradient if n == spec.gradient else first) for n in range(operands)]
 
     def body(i: Value, mask: Value | None) -> None:
         values = formula.write([access.load_run(b, b.entry(a, i), mask) for a in arrays[: spec.inputs]])
@@ -80,7 +80,23 @@ def _sum_slabs(b: Builder, count: int, source: Value, stride: Value, target: Val
     access.each_vector(b, length, 2 if count <= 4 else 1, 1, body)
 
 
+def _given(b: Builder, spec: FlatMapSpec, last: int) -> dict[str, Value]:
+    """The scalars that are no runtime scalars of the step: the group's factors, and numbers measured from the arrays."""
+    used = {name for expr in spec.exprs for name in scalars(expr)}
+    fields = (("group.rate", _RATE), ("group.decay", _DECAY))
+    given = {name: b.rounded(_place(b, field)) for name, field in fields if name in used}
+    if spec.measured:
+        numbers = b.operand(last)
+        for i in range(spec.measured):
+            given[f"measured.{i}"] = b.load(b.real, b.entry(numbers, i), b.item)
+    return given
+
+
+def _place(b: Builder, field: int) -> Value:
+    """Where a field of this task's record lies."""
+    return b.at(b.at(b.operand(0), b.mul(b.begin, RECORD_BYTES)), 8 * field)
+
+
 def _field(b: Builder, field: int) -> Value:
     """A field of this task's record."""
-    record = b.at(b.operand(0), b.mul(b.begin, _RECORD_BYTES))
-    return b.load("i64", b.at(record, 8 * field), 8)
+    return b.load("i64", _place(b, field), 8)

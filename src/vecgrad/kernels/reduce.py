@@ -32,7 +32,7 @@ def offer_channels(spec: ReduceChannelsSpec, machine: Machine) -> Offer | Refusa
 
 def generate_channels(spec: ReduceChannelsSpec, machine: Machine) -> str:
     b = Builder(machine, spec.output.dtype)
-    fold = _Fold(b, spec.how, _widest(spec.inputs))
+    fold = Fold(b, spec.how, _widest(spec.inputs))
     formula = Formula(b, [spec.expr], spec.scalars)
     pixels = spec.output.height * spec.output.width
     cursors = [access.cursor(b, n, layout, pixels) for n, layout in enumerate(spec.inputs)]
@@ -50,7 +50,7 @@ def generate_channels(spec: ReduceChannelsSpec, machine: Machine) -> str:
     return b.function(spec.name)
 
 
-class _Fold:
+class Fold:
     """Sum or maximum over the channels of one pixel, in an order that no machine's vector width shows in."""
 
     def __init__(self, b: Builder, how: str, channels: int) -> None:

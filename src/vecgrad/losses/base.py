@@ -15,11 +15,12 @@ from vecgrad.spec.tensor import Shape
 class Loss:
     """Base of all losses.
 
-    ``targets`` says what the labels are: "classes" (integers or one row of weights per class) or "values"
-    (an array shaped like the prediction). A loss written elsewhere needs ``forward`` and ``backward``.
+    ``targets`` says what the labels are: "classes" (integers or one row of weights per class), "values"
+    (an array shaped like the prediction) or "shares" (such an array of numbers from 0 to 1). A loss written elsewhere needs
+    ``forward`` and ``backward``; with ``probabilities(e, x)`` it makes probabilities of a prediction too.
     """
 
-    targets: ClassVar[Literal["classes", "values"]] = "values"
+    targets: ClassVar[Literal["classes", "values", "shares"]] = "values"
 
     def forward(self, e: Emitter, x: Any, t: Any, w: Any) -> tuple[Any, Any]:
         """(z, what backward needs): x the prediction, t the target of the same shape, w one weight per image.
@@ -35,10 +36,33 @@ class Loss:
     def check(self, shape: Shape) -> None:
         """Raises ShapeError when a prediction of ``shape`` per image cannot have this loss."""
 
+    def rows(self, t: Any, w: Any) -> Any:
+        """What ``forward`` is given as the target: made of the arrays t (n, *shape) and w (n,), here t itself.
+
+        Losses that are linear in their targets weigh and smooth them here, once for each batch.
+        """
+        return t
+
+    @property
+    def as_given(self) -> bool:
+        """Whether ``rows`` are the targets themselves, so that nobody needs to ask for them."""
+        return type(self).rows is Loss.rows
+
+    def rows_shape(self, shape: Shape) -> Shape:
+        """The shape of a row for a prediction of ``shape``."""
+        return shape
+
 
 def mean(e: Emitter) -> Expr:
     """One over the sum of the images' weights: a runtime scalar (1/n when no weights are given)."""
     return e.scalar("inverse_weight")
+
+
+def factors(values: tuple[object, ...], what: str) -> None:
+    """ArgumentError unless all are finite numbers of at least 0."""
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+            raise ArgumentError(f"{what} must be a finite number of at least 0, got {value!r}")
 
 
 def by_name(loss: object, table: dict[str, type[Loss]]) -> Loss:

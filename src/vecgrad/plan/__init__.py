@@ -2,6 +2,6 @@
 
 from vecgrad.plan.make import make
 from vecgrad.plan.plan import BASES, Plan, PlannedCall, PlannedPhase
-from vecgrad.plan.schedule import Update
+from vecgrad.plan.update import Update
 
 __all__ = ["BASES", "Plan", "PlannedCall", "PlannedPhase", "Update", "make"]

@@ -6,6 +6,7 @@ plan's batch size and the layer's shape, never on threads.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 
 from vecgrad.plan.draft import Buffer
@@ -18,8 +19,6 @@ SEGMENT = 1024
 # table would be large itself.
 _ALONE = 4096
 _ALONE_LARGE = 8192
-_RECORD_WORDS = 7
-RECORD_BYTES = 8 * _RECORD_WORDS
 
 # A weight gradient with at most this many entries is summed chunk by chunk beside the layer's other
 # work (16 slabs of 128 KB); a larger one by tasks over blocks of it.
@@ -61,6 +60,23 @@ def image_groups(blocks: int, batch_size: int, least: int = 1, most: int = 0) ->
     return groups
 
 
+def record(
+    source: int, stride: int, slabs: int, destination: int, length: int, parameter: int, update: int,
+    rate: float = 1.0, decay: float = 1.0,
+) -> tuple[int, ...]:  # fmt: skip
+    """A record of the table (see ``FlatMapSpec``); the factors as the bits of their float64."""
+    return (
+        source,
+        stride,
+        slabs,
+        destination,
+        length,
+        parameter,
+        update,
+        *struct.unpack("<2q", struct.pack("<2d", rate, decay)),
+    )
+
+
 @dataclass(eq=False)
 class Accumulator:
     """One sum over images: ``slabs`` partial sums of ``length`` entries, ``stride`` entries apart, that end at
@@ -94,7 +110,7 @@ class Accumulator:
         """How many records of the table it has."""
         return -(-self.length // self.segment)
 
-    def segments(self, item: int) -> list[tuple[int, ...]]:
+    def segments(self, item: int, rate: float = 1.0, decay: float = 1.0) -> list[tuple[int, ...]]:
         """Its records of the table (see ``FlatMapSpec``); to be asked when the slab has its place."""
         found: list[tuple[int, ...]] = []
         destination = self.slab.offset // item if self.alone else self.destination
@@ -102,7 +118,7 @@ class Accumulator:
             length = min(self.segment, self.length - start)
             direct = self.slabs == 1
             found.append(
-                (
+                record(
                     0 if direct else self.slab.offset // item + start,
                     self.stride,
                     self.slabs,
@@ -110,6 +126,8 @@ class Accumulator:
                     0 if direct else length,
                     self.home + start,
                     length if self.parameter else 0,
+                    rate,
+                    decay,
                 )
             )
         return found

@@ -10,7 +10,7 @@ from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.kernels import algorithm
 from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.plan import channels, elementwise
-from vecgrad.plan.accumulate import BESIDE, RECORD_BYTES, Accumulator, image_groups
+from vecgrad.plan.accumulate import BESIDE, Accumulator, image_groups
 from vecgrad.plan.dense import flat_layout, flattened, many_weights, same_memory
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, Stored
 from vecgrad.plan.fuse import Step, renamed
@@ -141,7 +141,7 @@ class Lowering:
 
     def sum_call(self, first: int, pending: Sequence[Accumulator]) -> DraftCall:
         """The call that sums the slabs of ``pending``, whose records begin at number ``first``."""
-        table = Buffer(0, False, "table", first * RECORD_BYTES)
+        table = Buffer(0, False, "table", first * specs.RECORD_BYTES)
         # The slabs are listed so that they live until here; the kernel is given the arena and finds them by the table.
         arguments = (
             Argument(table), Argument(Buffer(0, False, "arena", 0)), Argument(Buffer(0, False, "gradients", 0)),

@@ -15,8 +15,9 @@ from vecgrad.plan.draft import Argument, Draft, DraftCall, DraftPhase, Stored
 from vecgrad.plan.fuse import Step, fuse, renamed
 from vecgrad.plan.lower import Lowering
 from vecgrad.plan.plan import Plan, PlannedCall, PlannedPhase, Result
-from vecgrad.plan.schedule import Update, add_update, pack_once, pack_when_read
+from vecgrad.plan.schedule import add_update, pack_once, pack_when_read
 from vecgrad.plan.simplify import simplify
+from vecgrad.plan.update import Update
 from vecgrad.spec.errors import CompileError
 from vecgrad.spec.geometry import Window
 from vecgrad.spec.kernel import MapSpec
@@ -52,15 +53,21 @@ def make(
         results = {name: stored for name, stored in results.items() if not name.startswith("gradient.")}
     _keep_statistics(graph, lowering, offsets)
     packs = lowering.pack_calls
+    behind: list[tuple[int, ...]] = []
     if update is None:
         lowering.finish_sums()
     else:
         packs = pack_when_read(draft, packs)
-        add_update(draft, lowering, update, entries)
+        behind = add_update(draft, lowering, update, entries)
     pack_bytes = pack_once(draft, lowering.constant_calls, packs)
     arena, frame = draft.settle()
     item = ITEM_BYTES[dtype]
-    segments = tuple(record for a in lowering.accumulators for record in a.segments(item))
+    factors = update.factors if update else {}
+    segments = tuple(
+        record
+        for a in lowering.accumulators
+        for record in a.segments(item, *(factors.get(a.home, (1.0, 1.0)) if a.parameter else ()))
+    ) + tuple(behind)
     phases = tuple(_phase(phase, draft, machine) for phase in draft.phases)
     return Plan(
         machine, dtype, batch_size, phases, arena, frame, pack_bytes, lowering.gradient_entries,

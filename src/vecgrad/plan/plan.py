@@ -89,7 +89,7 @@ class Result:
 class Plan:
     """All that a run needs to know. Sizes in bytes; ``frame`` is per thread; gradients and state in entries.
 
-    segments: records of seven integers (see ``FlatMapSpec``), the content of the base "table".
+    segments: records of nine integers (see ``FlatMapSpec``), the content of the base "table".
     """
 
     machine: Machine

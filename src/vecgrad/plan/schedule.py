@@ -9,28 +9,14 @@ megabytes are moved. Neither changes a bit: a pack holds the same numbers, and a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from vecgrad.graph.nodes import Graph, Ref
-from vecgrad.plan.accumulate import RECORD_BYTES, Accumulator
-from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, DraftPhase
-from vecgrad.plan.fuse import Step
+from vecgrad.plan.accumulate import Accumulator
+from vecgrad.plan.draft import Buffer, Draft, DraftCall, DraftPhase
 from vecgrad.plan.lower import PACK_TASKS, Lowering
-from vecgrad.spec.kernel import FlatMapSpec
-from vecgrad.spec.machine import ITEM_BYTES
-from vecgrad.spec.scalar import Expr, Operand, substitute
+from vecgrad.plan.update import Rule, Update
 
 # What a phase of its own must give back: at the bandwidth of memory about 50 times as long as two threads' barrier.
 WORTH_A_PHASE = 1 << 20
-
-
-@dataclass(frozen=True)
-class Update:
-    """The update rule as a graph over the flat arrays (``graph.build.record_update``) and its state's names."""
-
-    graph: Graph
-    state: tuple[str, ...]
-    scalars: tuple[str, ...]
 
 
 def pack_when_read(draft: Draft, calls: Sequence[DraftCall]) -> list[DraftCall]:
@@ -82,35 +68,75 @@ def _by_first_reader(draft: Draft, calls: Iterable[DraftCall]) -> dict[DraftPhas
     return groups
 
 
-def add_update(draft: Draft, lowering: Lowering, update: Update, entries: int) -> None:
-    """Adds the phases in which slabs meet and the rule changes the parameters.
+def add_update(draft: Draft, lowering: Lowering, update: Update, entries: int) -> list[tuple[int, ...]]:
+    """Adds the phases in which slabs meet and the rule changes the parameters; records of the table behind those of the sums.
 
     A large gradient that a kernel writes whole has a phase of its own, and lives in the arena until then; slabs meet, with
-    their update, as soon as they are megabytes; the rest comes in one phase at the end, the part "update".
+    their update, as soon as they are megabytes; the rest comes at the end, the part "update". A rule that measures all
+    gradients first leaves everything to the end, and every gradient at its place.
     """
-    rule = _Rule(draft, lowering, update, entries)
+    rule = Rule(update, entries, lowering.dtype, lowering.scalars)
+    groups = [] if rule.measures else _early(draft, lowering)
+    moved = {a for _, group in groups for a in group}
+    late = [a for a in lowering.accumulators if a not in moved]
+    lowering.accumulators = late
+    phases = list(draft.phases)
+    _at_the_end(draft, lowering, rule, late)
+    first = _records(late)
+    for number, group in groups:
+        draft.insert(draft.phases.index(phases[number]) + 1, _phase(draft, lowering, rule, first, group))
+        first += _records(group)
+        lowering.accumulators.extend(group)
+    if not rule.measures:
+        _close_up(draft, lowering)
+    return rule.follow(draft, first)
+
+
+def _early(draft: Draft, lowering: Lowering) -> list[tuple[int, list[Accumulator]]]:
+    """What need not wait for the end: (the phase behind which the rule may have them, gradients)."""
     ready = {a: _complete(draft, a, lowering.item) for a in lowering.accumulators if not a.summed}
-    early = {a: number for a, number in ready.items() if _whole(a, lowering.item)}
-    groups = [(number, [a]) for a, number in early.items()]
-    waiting = [a for a in ready if a not in early]
+    groups = [(number, [a]) for a, number in ready.items() if _whole(a, lowering.item)]
+    waiting = [a for a in ready if not _whole(a, lowering.item)]
     # Behind the last phase comes the end anyway.
     for number in range(len(draft.phases) - 1):
         group = [a for a in waiting if ready[a] <= number]
         if sum(a.slab.nbytes for a in group if a.slabs > 1) >= WORTH_A_PHASE:
             groups.append((number, group))
             waiting = [a for a in waiting if a not in group]
-    moved = {a for _, group in groups for a in group}
-    late = [a for a in lowering.accumulators if a not in moved]
-    lowering.accumulators = late
-    rule.at_the_end(late)
-    first = sum(a.records for a in late)
-    phases = list(draft.phases)
-    for number, group in groups:
-        place = draft.phases.index(phases[number]) + 1
-        draft.insert(place, rule.early(first, group, whole=group[0] in early))
-        first += sum(a.records for a in group)
-        lowering.accumulators.extend(group)
-    _close_up(draft, lowering)
+    return groups
+
+
+def _phase(
+    draft: Draft, lowering: Lowering, rule: Rule, first: int, group: Sequence[Accumulator]
+) -> DraftPhase:
+    """The phase for an early group whose records begin at number ``first``."""
+    if _whole(group[0], lowering.item):
+        [a] = group
+        a.alone = True
+        draft.into_arena(a.slab)
+        calls = [rule.change(first, group, alone=a.slab)]
+    else:
+        calls = [lowering.sum_call(first, group), rule.change(first, group)]
+    return DraftPhase("main", _records(group), 0, calls)
+
+
+def _at_the_end(draft: Draft, lowering: Lowering, rule: Rule, late: Sequence[Accumulator]) -> None:
+    """The part "update". Sums that are still open meet in the rule's own phase, but where all must be there before."""
+    if not late:
+        return
+    calls = []
+    if rule.measures or any(a.summed for a in late):
+        lowering.finish_sums()
+    else:
+        calls.append(lowering.sum_call(0, late))
+    if rule.measures:
+        rule.measure(draft)
+    calls.append(rule.change(0, late))
+    draft.over_tasks(calls, _records(late), "update")
+
+
+def _records(accumulators: Iterable[Accumulator]) -> int:
+    return sum(a.records for a in accumulators)
 
 
 def _close_up(draft: Draft, lowering: Lowering) -> None:
@@ -146,66 +172,3 @@ def _complete(draft: Draft, a: Accumulator, item: int) -> int:
                 if argument.buffer is a.slab or (flat and argument.buffer.offset + argument.offset in place):
                     last = number
     return last
-
-
-class _Rule:
-    """The calls of an update rule."""
-
-    def __init__(self, draft: Draft, lowering: Lowering, update: Update, entries: int) -> None:
-        self._draft, self._lowering = draft, lowering
-        inputs = ("w", "g", *update.state)
-        exprs = tuple(_inlined(update.graph, name, inputs) for name in ("w", *update.state))
-        self._spec = FlatMapSpec(exprs, len(inputs), inputs.index("g"), lowering.dtype, lowering.scalars)
-        nodes = tuple(n for n in update.graph.live() if n.op == "map")
-        self._step = Step("update", None, (), exprs[0], (), (), nodes)
-        item = ITEM_BYTES[lowering.dtype]
-        self._weights = Argument(Buffer(0, False, "parameters"))
-        self._state = tuple(
-            Argument(Buffer(0, False, "state", i * entries * item)) for i, _ in enumerate(update.state)
-        )
-        self._gradients = Argument(Buffer(0, False, "gradients"))
-
-    def at_the_end(self, accumulators: Sequence[Accumulator]) -> None:
-        lowering = self._lowering
-        count = sum(a.records for a in accumulators)
-        if not count:
-            return
-        calls = [self._call(0, accumulators, self._gradients)]
-        if any(a.summed for a in accumulators):
-            lowering.finish_sums()
-        else:
-            calls.insert(0, lowering.sum_call(0, accumulators))
-        self._draft.over_tasks(calls, count, "update")
-
-    def early(self, first: int, group: Sequence[Accumulator], whole: bool) -> DraftPhase:
-        """The phase for a group whose records begin at number ``first``; ``whole``: one gradient that moves to the arena."""
-        if whole:
-            [a] = group
-            a.alone = True
-            self._draft.into_arena(a.slab)
-            calls = [self._call(first, group, Argument(Buffer(0, False, "arena")), keeps=(a.slab,))]
-        else:
-            calls = [self._lowering.sum_call(first, group), self._call(first, group, self._gradients)]
-        return DraftPhase("main", sum(a.records for a in group), 0, calls)
-
-    def _call(
-        self, first: int, group: Sequence[Accumulator], gradients: Argument, keeps: tuple[Buffer, ...] = ()
-    ) -> DraftCall:
-        table = Argument(Buffer(0, False, "table", first * RECORD_BYTES))
-        written = (self._weights, *self._state)
-        arguments = (table, self._weights, gradients, *self._state, *written)
-        units = sum(a.length for a in group if a.parameter)
-        return DraftCall(self._spec, arguments, self._step, "update", units, keeps=keeps)
-
-
-def _inlined(graph: Graph, output: str, inputs: tuple[str, ...]) -> Expr:
-    """The named output as one expression of the inputs."""
-
-    def expression(ref: Ref) -> Expr:
-        node = ref.node
-        if node.op == "input":
-            return Operand(inputs.index(str(node.attribute)))
-        assert isinstance(node.attribute, Expr), "an update rule is made of maps"
-        return substitute(node.attribute, tuple(expression(r) for r in node.inputs))
-
-    return expression(graph.outputs[output])

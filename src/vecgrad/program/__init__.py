@@ -2,7 +2,8 @@
 
 from vecgrad.program.compiling import compile
 from vecgrad.program.evaluation import Evaluation
-from vecgrad.program.program import LayerTrace, Program
+from vecgrad.program.program import Program
 from vecgrad.program.saving import load
+from vecgrad.program.trace import LayerTrace
 
 __all__ = ["Evaluation", "LayerTrace", "Program", "compile", "load"]

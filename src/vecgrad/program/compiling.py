@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vecgrad.kernels.algorithm import Algorithm
-from vecgrad.layers import Layer, Sequential, Softmax
-from vecgrad.losses import LOSSES, CrossEntropy, Loss, by_name
+from vecgrad.layers import Layer, Sequential, Sigmoid, Softmax
+from vecgrad.losses import LOSSES, BinaryCrossEntropy, CrossEntropy, Loss, by_name
 from vecgrad.program.backend import Backend
 from vecgrad.program.flat import FlatLayout
 from vecgrad.program.initial import initial
@@ -42,7 +42,8 @@ def compile(
 ) -> Program:
     """A program for ``model`` on images of ``input_shape`` (H, W, C).
 
-    loss: "cross_entropy", "mse" or a Loss; optimizer: a rule such as SGD(…); without both it only runs forward.
+    loss: "cross_entropy", "mse", "binary_cross_entropy", "huber" or a Loss; optimizer: a rule such as SGD(…); without both
+    it only runs forward.
     batch_size: the largest batch of a step. threads: at most so many (None: as set_num_threads says). seed: of the first
     parameters, unless ``parameters`` gives them. dtype: "float32" or "float64". backend: "native" or "reference" (NumPy,
     slow). machine: the processor to make code for (default: this one; narrower instruction sets of it for tests).
@@ -88,6 +89,8 @@ def compile(
             f"batch normalization of one value per channel has no variance"
         )
     layout = FlatLayout.of(stated)
+    if update is not None:
+        update.check(layout.trained)
     computing = _backend(
         backend,
         model,
@@ -134,6 +137,10 @@ def _check_loss(model: Layer, loss: Loss, output: Shape) -> None:
     if isinstance(loss, CrossEntropy) and isinstance(last, Softmax):
         raise ArgumentError(
             "cross entropy takes logits: remove the final Softmax; predict_proba gives the probabilities"
+        )
+    if isinstance(loss, BinaryCrossEntropy) and isinstance(last, Sigmoid):
+        raise ArgumentError(
+            "binary cross entropy takes logits: remove the final Sigmoid; predict_proba gives the probabilities"
         )
     loss.check(output)
 

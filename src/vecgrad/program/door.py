@@ -82,7 +82,15 @@ def targets(y: Any, n: int, loss: Loss, shape: Shape, dtype: Any) -> Array:
         raise DataError(f"targets must be numbers, got dtype {array.dtype}")
     array = _converted(array, dtype)
     finite(array, "targets")
+    if loss.targets == "shares" and array.size and not (array.min() >= 0 and array.max() <= 1):
+        wrong = float(array.min()) if array.min() < 0 else float(array.max())
+        raise DataError(f"targets must lie between 0 (no) and 1 (yes), got {wrong:g}")
     return array
+
+
+def rows(t: Array, w: Array, loss: Loss, dtype: Any) -> Array:
+    """What the loss is given for targets t (n, *shape) of images of weights w, C-contiguous and of ``dtype``."""
+    return t if loss.as_given else np.require(loss.rows(t, w), dtype, ["C", "A"])
 
 
 def _one_hot(labels: Array, n: int, classes: int, dtype: Any) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 from vecgrad.layers import Parameter
 from vecgrad.spec.errors import DataError, ShapeError
 from vecgrad.spec.tensor import Shape, size
+from vecgrad.updates import AVERAGE
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -66,13 +67,20 @@ class FlatLayout:
         """The slots of what is trained, in layer order."""
         return {name: slot for name, slot in self.slots.items() if slot.offset < self.entries}
 
+    def kept(self, name: str) -> int:
+        """Entries of the array ``name`` that an update rule keeps: an average is one of statistics too."""
+        return self.total if name == AVERAGE else self.entries
+
     def views(self, flat: Array) -> dict[str, Array]:
         """Each parameter as a view of the flat array, in its public shape; without statistics where it ends before them."""
-        slots = self.slots if len(flat) == self.total else self.trained
         return {
             name: flat[slot.offset : slot.offset + slot.length].reshape(slot.shape)
-            for name, slot in slots.items()
+            for name, slot in self.held(flat).items()
         }
+
+    def held(self, flat: Array) -> dict[str, Slot]:
+        """The slots that a flat array has: all, or those of what is trained."""
+        return dict(self.slots) if len(flat) == self.total else self.trained
 
     def checked(self, arrays: Mapping[str, Any], trained: bool = False) -> dict[str, Array]:
         """The arrays as NumPy arrays; ShapeError for a missing, an extra or a wrongly shaped one, ValueError for others.

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from vecgrad.graph.build import Wanted, record, record_update
+from vecgrad.graph.build import Wanted, record
 from vecgrad.kernels import registry
 from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.layers import Layer
 from vecgrad.losses import Loss
-from vecgrad.plan import BASES, Plan, Update, make
-from vecgrad.plan.accumulate import RECORD_BYTES
+from vecgrad.plan import BASES, Plan, make
 from vecgrad.plan.plan import Place, Result
 from vecgrad.program.flat import FlatLayout
+from vecgrad.program.rule import update_of
 from vecgrad.program.shortcut import MOST_BYTES, Shortcut
 from vecgrad.program.stepping import Stepping
 from vecgrad.runtime import (
@@ -33,8 +33,10 @@ from vecgrad.runtime import (
     get_num_threads,
     host_machine,
 )
+from vecgrad.spec.kernel import RECORD_BYTES, RECORD_FIELDS
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.tensor import Shape, size
+from vecgrad.updates import AVERAGE
 from vecgrad.updates import Update as Rule
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -58,13 +60,13 @@ class NativeBackend:
         self._model, self._loss, self._update, self._layout = model, loss, update, layout
         self.shapes = (input_shape, output_shape)
         self._dtype, self._batch_size = dtype, batch_size
-        names = update.state() if update else ()
+        names = update.arrays() if update else ()
         item = ITEM_BYTES[dtype]
-        self._memory = aligned((layout.total + len(names) * layout.entries) * item)
+        self._memory = aligned((1 + len(names)) * layout.total * item)
         self.weights: Array = self._memory.array(dtype, (layout.total,), 0)
         self.state: dict[str, Array] = {
-            name: self._memory.array(dtype, (layout.entries,), (layout.total + i * layout.entries) * item)
-            for i, name in enumerate(names)
+            name: self._memory.array(dtype, (layout.kept(name),), i * layout.total * item)
+            for i, name in enumerate(names, 1)
         }
         self._version = 0
         self._compiled: dict[tuple[Wanted, bool], Compiled] = {}
@@ -84,9 +86,12 @@ class NativeBackend:
         """What is wanted, ready to run; compiled at the first request."""
         key = (wanted, training)
         if key not in self._compiled:
-            self._compiled[key] = Compiled(
-                self._make(wanted, training), self._memory.address, self._layout.total
-            )
+            plan, address = self._make(wanted, training), self._memory.address
+            stride = self._layout.total * ITEM_BYTES[self._dtype]
+            read = address
+            if wanted.averaged:
+                read += (1 + list(self.state).index(AVERAGE)) * stride
+            self._compiled[key] = Compiled(plan, read, address + stride)
         return self._compiled[key]
 
     def _make(self, wanted: Wanted, training: bool) -> Plan:
@@ -97,8 +102,7 @@ class NativeBackend:
         offsets = {name: slot.offset for name, slot in self._layout.slots.items()}
         update = None
         if training and self._update is not None:
-            rule = record_update(self._update, self._layout.entries, self._dtype)
-            update = Update(rule, self._update.state(), tuple(self._update.scalars(1)))
+            update = update_of(self._update, self._layout, self._dtype)
         return make(
             graph, self.machine, self._dtype, self._batch_size, offsets, self._layout.entries, update,
             algorithm=self.algorithm,
@@ -125,7 +129,9 @@ class NativeBackend:
 
     def stepping(self, n: int) -> Stepping | None:
         """The short way for training steps on ``n`` images with class numbers; None where it does not lead there."""
-        if self._loss is None or self._loss.targets != "classes" or not 1 <= n <= self._batch_size:
+        fits = self._loss is not None and self._loss.targets == "classes" and 1 <= n <= self._batch_size
+        # The native look at labels writes plain rows: losses that make others of them go the long way.
+        if self._loss is None or not fits or not self._loss.as_given:
             return None
         if self._admission is None:
             most, classes = self._batch_size, self.shapes[1][-1]
@@ -166,9 +172,12 @@ class NativeBackend:
 
 
 class Compiled:
-    """A plan with its code and memory. ``packed``: the version of the weights that the packs were made from."""
+    """A plan with its code and memory. ``packed``: the version of the weights that the packs were made from.
 
-    def __init__(self, plan: Plan, flat_address: int, parameters: int) -> None:
+    parameters, state: the addresses of these flat arrays.
+    """
+
+    def __init__(self, plan: Plan, parameters: int, state: int) -> None:
         self.plan = plan
         self.packed = -1
         item = ITEM_BYTES[plan.dtype]
@@ -187,11 +196,9 @@ class Compiled:
             "table": aligned(max(len(plan.segments) * RECORD_BYTES, 64)),
         }
         if plan.segments:
-            self._memory["table"].array("int64", (len(plan.segments), RECORD_BYTES // 8), 0)[...] = (
-                plan.segments
-            )
+            self._memory["table"].array("int64", (len(plan.segments), RECORD_FIELDS), 0)[...] = plan.segments
         self._fixed = {name: memory.address for name, memory in self._memory.items()}
-        self._fixed |= {"parameters": flat_address, "state": flat_address + parameters * item}
+        self._fixed |= {"parameters": parameters, "state": state}
         self._phases = tuple(_phase(phase) for phase in plan.phases)
         self._ranges = {part: plan.range(part) for part in ("main", "update", "pack")}
         self._ranges["all"] = (0, len(plan.phases))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +12,16 @@ import numpy as np
 
 from vecgrad.graph.build import Wanted
 from vecgrad.layers import Layer, Rescale, Sequential
-from vecgrad.losses import CrossEntropy, Loss
+from vecgrad.losses import Loss
 from vecgrad.program import door, views
 from vecgrad.program.backend import Backend
 from vecgrad.program.evaluation import Evaluation
 from vecgrad.program.flat import FlatLayout
+from vecgrad.program.trace import LayerTrace, traces
 from vecgrad.spec.errors import ArgumentError, ShapeError
 from vecgrad.spec.random import MASK
 from vecgrad.spec.tensor import Shape
-from vecgrad.updates import Update
+from vecgrad.updates import AVERAGE, SLOW, Update
 
 if TYPE_CHECKING:
     from vecgrad.data import Dataset
@@ -32,15 +32,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_PREDICTION, _PROBABILITIES = Wanted(prediction=True), Wanted(probabilities=True)
 
-
-@dataclass(frozen=True)
-class LayerTrace:
-    """A layer's input x^k (n, …) and ∂z/∂x^k of the same shape."""
-
-    x: Array
-    dx: Array
+# By whether they are those of the average.
+_PREDICTION = tuple(Wanted(prediction=True, averaged=averaged) for averaged in (False, True))
+_PROBABILITIES = tuple(Wanted(probabilities=True, averaged=averaged) for averaged in (False, True))
 
 
 class Program:
@@ -59,18 +54,9 @@ class Program:
     """
 
     def __init__(
-        self,
-        model: Layer,
-        input_shape: Shape,
-        output_shape: Shape,
-        loss: Loss | None,
-        optimizer: Update | None,
-        batch_size: int,
-        seed: int,
-        dtype: str,
-        layout: FlatLayout,
-        backend: Backend,
-    ) -> None:
+        self, model: Layer, input_shape: Shape, output_shape: Shape, loss: Loss | None, optimizer: Update | None,
+        batch_size: int, seed: int, dtype: str, layout: FlatLayout, backend: Backend,
+    ) -> None:  # fmt: skip
         self.model = model
         self.input_shape = input_shape
         self.output_shape = output_shape
@@ -84,13 +70,14 @@ class Program:
         self.least_images = model.least_images(input_shape)
         self.data: Mapping[str, Any] | None = None
         self._backend = backend
+        self._averaged = AVERAGE in backend.state
         self._lock = threading.RLock()
         first = model
         while isinstance(first, Sequential) and first.layers:
             first = first.layers[0]
         self._rescales = isinstance(first, Rescale)
         self._kind = np.dtype(dtype)
-        self._shortcuts: dict[tuple[str, tuple[int, ...]], Shortcut] = {}
+        self._shortcuts: dict[tuple[str, bool, tuple[int, ...]], Shortcut] = {}
         self._steppings: dict[tuple[int, ...], Stepping] = {}
 
     def __repr__(self) -> str:
@@ -126,12 +113,42 @@ class Program:
             return {name: view.copy() for name, view in self.layout.views(self._backend.weights).items()}
 
     def load_parameters(self, arrays: Mapping[str, Any]) -> None:
-        """Replaces all parameters. ShapeError for a missing, an extra or a wrongly shaped one, and then nothing changes."""
+        """Replaces all parameters, and what of them the optimizer keeps: slow ones, an average.
+
+        ShapeError for a missing, an extra or a wrongly shaped one, and then nothing changes.
+        """
         checked = self.layout.checked(arrays)
         with self._lock:
             for name, view in self.layout.views(self._backend.weights).items():
                 view[...] = checked[name]
+            for name in self._backend.state.keys() & {SLOW, AVERAGE}:
+                kept = self._backend.state[name]
+                kept[...] = self._backend.weights[: len(kept)]
             self._backend.changed()
+
+    @property
+    def average(self) -> dict[str, Array] | None:
+        """Snapshots of the optimizer's average of the parameters, statistics included; None where it keeps none."""
+        if AVERAGE not in self._backend.state:
+            return None
+        with self._lock:
+            flat = self._backend.state[AVERAGE]
+            return {name: view.copy() for name, view in self.layout.views(flat).items()}
+
+    @property
+    def averaged(self) -> bool:
+        """Whether predictions and evaluations use the average: at first they do where the optimizer keeps one.
+
+        May be set. Gradients and traces are always those of the parameters.
+        """
+        return self._averaged
+
+    @averaged.setter
+    def averaged(self, value: bool) -> None:
+        if value and AVERAGE not in self._backend.state:
+            raise ArgumentError("the optimizer keeps no average; pass it one, such as SGD(…, average=0.999)")
+        with self._lock:
+            self._averaged = bool(value)
 
     @property
     def state(self) -> dict[str, dict[str, Array]]:
@@ -148,11 +165,15 @@ class Program:
             raise ShapeError(
                 f"optimizer state {sorted(state)} does not fit the optimizer, which keeps {sorted(self._backend.state)}"
             )
-        checked = {name: self.layout.checked(arrays, trained=True) for name, arrays in state.items()}
+        checked = {
+            name: self.layout.checked(arrays, len(self._backend.state[name]) < self.layout.total)
+            for name, arrays in state.items()
+        }
         with self._lock:
             for name, arrays in checked.items():
                 for key, view in self.layout.views(self._backend.state[name]).items():
                     view[...] = arrays[key]
+            self._backend.changed()
             self.steps = steps
 
     # --- work -----------------------------------------------------------------------------------
@@ -191,17 +212,20 @@ class Program:
         """
         if tta is not None:
             return views.forward(self, x, tta)
-        return self._predict(x, _PREDICTION, "prediction")
+        return self._predict(x, _PREDICTION[self._averaged], "prediction")
 
     def predict_proba(self, x: Any, *, tta: str | None = None) -> Array:
-        """Probabilities (n, classes): the softmax of what ``forward`` gives. Needs loss="cross_entropy"."""
-        if not isinstance(self.loss, CrossEntropy):
+        """Probabilities (n, classes): the softmax of what ``forward`` gives. Needs loss="cross_entropy".
+
+        With loss="binary_cross_entropy" (n, *output_shape): the sigmoid of each logit.
+        """
+        if not hasattr(self.loss, "probabilities"):
             raise ArgumentError(
                 'predict_proba needs a program compiled with loss="cross_entropy"; forward gives the raw output'
             )
         if tta is not None:
             return views.probabilities(self, x, tta)
-        return self._predict(x, _PROBABILITIES, "probabilities")
+        return self._predict(x, _PROBABILITIES[self._averaged], "probabilities")
 
     def gradients(
         self, x: Any, y: Any, sample_weight: Any = None, inputs: bool = False, training: bool = True
@@ -221,15 +245,7 @@ class Program:
         wanted = Wanted(
             training=True, prediction=True, loss=True, gradients=True, input_gradient=True, trace=True
         )
-        found = self._labelled_run(x, y, sample_weight, wanted)
-        names = [name.removeprefix("trace.").removesuffix(".x") for name in found if name.endswith(".x")]
-        if "output" in names:
-            raise ArgumentError(
-                'a trace calls the network\'s output "output", so no layer may have that name'
-            )
-        record = {name: LayerTrace(found[f"trace.{name}.x"], found[f"trace.{name}.dx"]) for name in names}
-        record["output"] = LayerTrace(found["prediction"], found["trace.dx"])
-        return record
+        return traces(self._labelled_run(x, y, sample_weight, wanted))
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None, *, tta: str | None = None) -> Evaluation:
         """Mean loss and, for class labels, accuracy over any number of images; ``tta`` as in ``forward``."""
@@ -242,10 +258,12 @@ class Program:
         if not len(x):
             raise ShapeError("evaluate needs at least one image, got none")
         total, right, classes = 0.0, 0.0, loss.targets == "classes"
-        wanted, scalars = Wanted(prediction=True, loss=True), {"inverse_weight": inverse}
+        rows = door.rows(t, w, loss, self.dtype)
+        wanted = Wanted(prediction=True, loss=True, averaged=self._averaged)
+        scalars = {"inverse_weight": inverse}
         with self._lock:
             for part in self._parts(len(x)):
-                found = self._backend.run(wanted, x[part], t[part], w[part], scalars)
+                found = self._backend.run(wanted, x[part], rows[part], w[part], scalars)
                 total += float(found["loss"][0])
                 if classes:
                     hit = found["prediction"].argmax(axis=-1) == t[part].argmax(axis=-1)
@@ -300,7 +318,7 @@ class Program:
     # --- inside ---------------------------------------------------------------------------------
     def _predict(self, x: Any, wanted: Wanted, name: str) -> Array:
         plain = type(x) is np.ndarray and x.dtype == self._kind
-        if plain and (short := self._shortcuts.get((name, x.shape))) is not None:
+        if plain and (short := self._shortcuts.get((name, wanted.averaged, x.shape))) is not None:
             with self._lock:
                 found = short(x)
             if found is not None:
@@ -312,14 +330,14 @@ class Program:
             for part in self._parts(len(x)):
                 result[part] = self._backend.run(wanted, x[part], None, None, {})[name]
             if plain and given.shape == x.shape and (short := self._backend.shortcut(wanted, name, len(x))):
-                self._shortcuts[name, x.shape] = short
+                self._shortcuts[name, wanted.averaged, x.shape] = short
         return result
 
     def _step_scalars(self, optimizer: Update, inverse_weight: float, rate: float) -> dict[str, float]:
         return {
             "inverse_weight": inverse_weight,
             "learning_rate": rate,
-            **optimizer.scalars(self.steps + 1),
+            **optimizer.numbers(self.steps + 1),
             **self._drawn,
         }
 
@@ -332,7 +350,7 @@ class Program:
             )
         t = door.targets(y, n, loss, self.output_shape, self.dtype)
         w, inverse = door.weights(sample_weight, n, self.dtype)
-        return x, t, w, inverse
+        return x, door.rows(t, w, loss, self.dtype), w, inverse
 
     def _enough(self, n: int) -> None:
         """ShapeError where batch normalization would divide by the variance of a single value."""

@@ -13,7 +13,8 @@ from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.layers import Layer
 from vecgrad.losses import Loss
 from vecgrad.program.flat import FlatLayout
-from vecgrad.updates import Update
+from vecgrad.program.rule import advance, factor_arrays
+from vecgrad.updates import AVERAGE, Update
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -34,8 +35,9 @@ class ReferenceBackend:
         self._dtype = np.dtype(dtype)
         self.weights: Array = np.zeros(layout.total, dtype)
         self.state: dict[str, Array] = {
-            name: np.zeros(layout.entries, dtype) for name in (update.state() if update else ())
+            name: np.zeros(layout.kept(name), dtype) for name in (update.arrays() if update else ())
         }
+        self._factors = factor_arrays(update, layout) if update else {}
 
     def changed(self) -> None:
         """The weights were written from outside: nothing is derived from them here."""
@@ -45,7 +47,8 @@ class ReferenceBackend:
     ) -> dict[str, Array]:
         """What is wanted, by the names that ``graph.build.record`` documents."""
         e = EagerEmitter(scalars, self._dtype, wanted.training)
-        p = {name: EagerValue(view, False) for name, view in self._layout.views(self.weights).items()}
+        flat = self.state[AVERAGE] if wanted.averaged else self.weights
+        p = {name: EagerValue(view, False) for name, view in self._layout.views(flat).items()}
         target, weight = (EagerValue(a, True) if a is not None else None for a in (t, w))
         results = run(
             e, self._model, self._loss, EagerValue(x, True), target, weight, p, wanted, self._layout.trained
@@ -69,17 +72,11 @@ class ReferenceBackend:
         assert self._update is not None
         wanted = Wanted(training=True, loss=True, gradients=True, statistics=True)
         found = self.run(wanted, x, t, w, scalars)
-        trained = self.weights[: self._layout.entries]
-        gradient = np.zeros_like(trained)
-        for name, view in self._layout.views(gradient).items():
-            view[...] = found[f"gradient.{name}"]
-        e = EagerEmitter(scalars, self._dtype)
-        state = {name: EagerValue(array, False) for name, array in self.state.items()}
-        new, kept = self._update.apply(e, EagerValue(trained, False), EagerValue(gradient, False), state)
-        trained[...] = new.array
+        gradient = np.zeros(self._layout.entries, self._dtype)
+        for name, slot in self._layout.trained.items():
+            gradient[slot.offset : slot.offset + slot.length] = found[f"gradient.{name}"].reshape(-1)
         for name, view in self._layout.views(self.weights).items():
             if f"statistic.{name}" in found:
                 view[...] = found[f"statistic.{name}"]
-        for name, value in kept.items():
-            self.state[name][...] = value.array
+        advance(self._update, self._layout, {**scalars, **self._factors}, self.weights, gradient, self.state)
         return float(found["loss"][0])

@@ -122,6 +122,7 @@ def told(program: Program) -> dict[str, Any]:
         },
         "state": program.state,
         "steps": program.steps,
+        "averaged": program.averaged,
         "data": program.data,
     }
 
@@ -130,6 +131,7 @@ def restored(what: Mapping[str, Any]) -> Program:
     """The program that ``told`` described."""
     program = compile(**what["compile"])
     program.load_state(what["state"], what["steps"])
+    program.averaged = what["averaged"]
     program.data = what["data"]
     return program
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from vecgrad.data.augment import views
 from vecgrad.graph.eager import EagerEmitter, EagerValue
-from vecgrad.losses import CrossEntropy, Loss
+from vecgrad.losses import Loss
 from vecgrad.program import door
 from vecgrad.program.evaluation import Evaluation
 from vecgrad.spec.errors import ArgumentError, ShapeError
@@ -38,10 +38,10 @@ def forward(program: Program, x: Any, kind: str) -> Array:
 
 
 def probabilities(program: Program, x: Any, kind: str) -> Array:
-    """What cross entropy makes of the mean outputs."""
-    assert isinstance(program.loss, CrossEntropy)
+    """What the loss, which must have ``probabilities``, makes of the mean outputs."""
+    loss: Any = program.loss
     e = EagerEmitter({}, program.dtype)
-    found = program.loss.probabilities(e, EagerValue(forward(program, x, kind), True))
+    found = loss.probabilities(e, EagerValue(forward(program, x, kind), True))
     return np.asarray(found.array)
 
 
@@ -53,7 +53,8 @@ def evaluate(program: Program, loss: Loss, x: Any, y: Any, sample_weight: Any, k
     t = door.targets(y, len(said), loss, program.output_shape, program.dtype)
     w, inverse = door.weights(sample_weight, len(said), program.dtype)
     e = EagerEmitter({"inverse_weight": inverse}, program.dtype)
-    z, _ = loss.forward(e, *(EagerValue(array, True) for array in (said, t, w)))
+    rows = door.rows(t, w, loss, program.dtype)
+    z, _ = loss.forward(e, *(EagerValue(array, True) for array in (said, rows, w)))
     accuracy = None
     if loss.targets == "classes":
         hit = said.argmax(axis=-1) == t.argmax(axis=-1)

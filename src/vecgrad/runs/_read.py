@@ -30,7 +30,7 @@ from vecgrad.runs._record import Array, Run
 from vecgrad.runs._write import previous
 from vecgrad.spec.errors import RunError, VecgradError
 from vecgrad.spec.tensor import Shape
-from vecgrad.updates import Update
+from vecgrad.updates import AVERAGE, Update
 
 # A writer may replace the run while it is read; more often than this in a row is no accident.
 _ATTEMPTS = 10
@@ -94,8 +94,11 @@ def _read(here: Path, place: Path, layers: Mapping[str, type] | None) -> Run:
     if inferred != output:
         raise RunError(f"{at}output_shape is {output}, but the model makes {inferred} of {shape}")
     shapes = {name: parameter.shape for name, parameter in stated.items()}
-    names = update.state() if update is not None else ()
-    state_shapes = {f"{key}/{name}": s for key in names for name, s in shapes.items()}
+    trained = {name: parameter.shape for name, parameter in stated.items() if parameter.trained}
+    kept = {
+        key: shapes if key == AVERAGE else trained for key in (update.arrays() if update is not None else ())
+    }
+    state_shapes = {f"{key}/{name}": s for key, held in kept.items() for name, s in held.items()}
     state = _arrays(data[STATE], place / STATE, state_shapes, config["dtype"])
     return Run(
         model=model,
@@ -108,7 +111,7 @@ def _read(here: Path, place: Path, layers: Mapping[str, type] | None) -> Run:
         seed=config["seed"],
         steps=config["steps"],
         parameters=_arrays(data[MODEL], place / MODEL, shapes, config["dtype"]),
-        state={key: {name: state[f"{key}/{name}"] for name in shapes} for key in names},
+        state={key: {name: state[f"{key}/{name}"] for name in held} for key, held in kept.items()},
         data=config["data"],
         training=config["training"],
         history=[_object(line, place / HISTORY) for line in data[HISTORY].splitlines()],

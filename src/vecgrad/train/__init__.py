@@ -6,10 +6,11 @@ from vecgrad.train._history import Checkpoint, Epoch, History
 from vecgrad.train._loop import events
 from vecgrad.train._report import ClassReport, Mistake, Report, report
 from vecgrad.train.models import MODELS, BuiltIn, fitting
-from vecgrad.train.schedules import Constant, Cosine, Schedule, Steps
+from vecgrad.train.schedules import SCHEDULES, Constant, Cosine, Linear, OneCycle, Schedule, Steps, Warmup
 
 __all__ = [
     "MODELS",
+    "SCHEDULES",
     "BuiltIn",
     "Checkpoint",
     "ClassReport",
@@ -20,11 +21,14 @@ __all__ = [
     "EpochStart",
     "Event",
     "History",
+    "Linear",
     "Mistake",
+    "OneCycle",
     "Report",
     "Schedule",
     "StepEnd",
     "Steps",
+    "Warmup",
     "events",
     "fit",
     "fitting",

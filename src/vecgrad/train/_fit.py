@@ -35,8 +35,8 @@ def fit(
 
     validation: (Xv, yv), or a fraction of X to hold out (stratified by label, chosen by the program's seed); measured after
     each epoch and never trained on. sample_weight (n,) weighs images. shuffle: in an order drawn from the program's
-    seed and the epoch's number. schedule: "constant", "steps", "cosine" or a Schedule, which multiplies the optimizer's
-    learning rate. on_event hears every EpochStart, StepEnd and EpochEnd. verbose prints a line an epoch.
+    seed and the epoch's number. schedule: "constant", "steps", "cosine", "linear", "one_cycle" or a Schedule, which
+    multiplies the optimizer's learning rate. on_event hears every EpochStart, StepEnd and EpochEnd. verbose prints a line an epoch.
 
     keep="best": in the end the program gets back the parameters of its best epoch on the validation images (accuracy, then
     loss), and the history has those of the last step in ``last``. patience: training ends when so many epochs in a row

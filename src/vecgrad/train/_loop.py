@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -127,7 +127,7 @@ class Loop:
             "validation_images": 0 if self.validation is None else len(self.validation[0]),
             "weighted": self.weights is not None,
             "shuffle": self.shuffle,
-            "schedule": {"class": type(self.schedule).__name__, **asdict(self.schedule)},
+            "schedule": self.schedule.to_json(),
             "augment": [] if self.pipeline is None else to_json(self.pipeline.steps),
         }
 

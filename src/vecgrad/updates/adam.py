@@ -41,9 +41,11 @@ class Adam(Update):
         }
 
     def apply(self, e: Emitter, w: Any, g: Any, s: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        rate, c1, c2 = e.scalar("learning_rate"), e.scalar("correction1"), e.scalar("correction2")
-        if self.weight_decay:
-            g = e.map(lambda g, w: g + self.weight_decay * w, g, w, formula="weight-decay")
+        return self.moved(e, w, self.with_decay(e, g, w, self.weight_decay), s)
+
+    def moved(self, e: Emitter, w: Any, g: Any, s: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The rule on a gradient as it is."""
+        rate, c1, c2 = self.rate(e), e.scalar("correction1"), e.scalar("correction2")
         m = e.map(lambda m, g: self.beta1 * m + (1 - self.beta1) * g, s["mean"], g, formula="adam")
         v = e.map(lambda v, g: self.beta2 * v + (1 - self.beta2) * (g * g), s["square"], g, formula="adam")
         new = e.map(

@@ -36,9 +36,8 @@ class SGD(Update):
         return ("velocity",) if self.momentum else ()
 
     def apply(self, e: Emitter, w: Any, g: Any, s: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        rate = e.scalar("learning_rate")
-        if self.weight_decay:
-            g = e.map(lambda g, w: g + self.weight_decay * w, g, w, formula="weight-decay")
+        rate = self.rate(e)
+        g = self.with_decay(e, g, w, self.weight_decay)
         if not self.momentum:
             return e.map(lambda w, g: w - rate * g, w, g, formula="descent"), {}
         v = e.map(lambda v, g: self.momentum * v + g, s["velocity"], g, formula="momentum")

@@ -55,6 +55,89 @@ def _entropy_slope(x: Array, t: Array) -> Array:
     return gradient(z, x)
 
 
+def _rows(draw: Draw) -> tuple[Array, Array]:
+    """Logits and rows of a single 1."""
+    n, classes = draw.size(1, 4, small=2), draw.size(2, 5, small=3)
+    return draw.reals(n, classes), np.eye(classes)[draw.rng.integers(0, classes, n)]
+
+
+def _smoothing(draw: Draw) -> Trial:
+    x, t = _rows(draw)
+    rows, epsilon = losses.smoothed(t, 0.25), 0.25
+    even = np.full_like(t, 1 / t.shape[1])
+    mixed = (1 - epsilon) * float(losses.cross_entropy(x, t)) + epsilon * float(losses.cross_entropy(x, even))
+    return trial(
+        {"x": x, "t": t, "ε": epsilon},
+        ("z of smoothed rows", losses.cross_entropy(x, rows), "(1 − ε) z(t) + ε z(1/classes)", mixed),
+        (
+            "∂z/∂x by complex steps",
+            _entropy_slope(x, rows),
+            "(softmax(x) − smoothed) / n",
+            losses.cross_entropy_dx(x, rows),
+        ),
+    )
+
+
+def _class_weight(draw: Draw) -> Trial:
+    x, t = _rows(draw)
+    weight = np.abs(draw.reals(t.shape[1])) + 0.25
+    rows = losses.class_weighted(t, weight)
+    classes = t.argmax(axis=1)
+    logs = np.log(np.exp(x) / np.exp(x).sum(axis=1, keepdims=True))
+    each = [float(weight[c]) * -float(row[c]) for row, c in zip(logs, classes, strict=True)]
+    mean = sum(each) / sum(float(weight[c]) for c in classes)
+    return trial(
+        {"x": x, "classes": classes, "c": weight},
+        (
+            "z of weighted rows",
+            losses.cross_entropy(x, rows),
+            "Σ c_y (−log softmax(x)_y) / Σ c_y, image by image",
+            mean,
+        ),
+        (
+            "∂z/∂x by complex steps",
+            _entropy_slope(x, rows),
+            "((Σ t) softmax(x) − t) / n",
+            losses.cross_entropy_dx(x, rows),
+        ),
+    )
+
+
+def _binary(draw: Draw) -> Trial:
+    n, outputs = draw.size(1, 4, small=2), draw.size(1, 4, small=2)
+    x, t, p = draw.reals(n, outputs), draw.rng.random((n, outputs)), np.abs(draw.reals(outputs)) + 0.25
+
+    def z(x: Array) -> Array:
+        sigma = 1 / (1 + np.exp(-x))
+        return np.asarray(-np.mean(p * t * np.log(sigma) + (1 - t) * np.log(1 - sigma)))
+
+    slope = losses.binary_cross_entropy_dx(x, t, p)
+    return trial(
+        {"x": x, "t": t, "p": p},
+        ("z", losses.binary_cross_entropy(x, t, p), "−mean(p t log σ(x) + (1 − t) log(1 − σ(x)))", z(x)),
+        ("∂z/∂x by complex steps", gradient(z, x), "((p t + 1 − t) σ(x) − p t) / m", slope),
+    )
+
+
+def _huber(draw: Draw) -> Trial:
+    n, delta = draw.size(2, 8, small=4), 0.5
+    t, d = draw.reals(n), draw.reals(n)
+    x = t + np.where(np.abs(np.abs(d) - delta) < 1e-3, 2 * d, d)
+    z = sum(abs(e) * min(abs(e), delta) - min(abs(e), delta) ** 2 / 2 for e in x - t) / n
+    # On the side of δ on which each entry is, a polynomial, for which complex steps are made.
+    sign, small = np.sign(x - t), np.abs(x - t) <= delta
+
+    def beside(x: Array) -> Array:
+        return np.asarray(np.mean(np.where(small, (x - t) ** 2 / 2, delta * sign * (x - t) - delta**2 / 2)))
+
+    by_steps = gradient(beside, x)
+    return trial(
+        {"x": x, "t": t, "δ": delta},
+        ("z", losses.huber(x, t, delta), "(1/m) Σ (q |d| − q²/2) with q = min(|d|, δ), term by term", z),
+        ("∂z/∂x by complex steps", by_steps, "min(max(x − t, −δ), δ) / m", losses.huber_dx(x, t, delta)),
+    )
+
+
 def _steps(draw: Draw) -> tuple[Array, list[Array]]:
     """A start and the gradients of a few steps."""
     size = draw.size(1, 5, small=2)
@@ -147,6 +230,79 @@ def _weighted_mean(values: list[Array], beta: float) -> Array:
     return np.asarray(np.average(values, axis=0, weights=weights))
 
 
+def _rmsprop(draw: Draw) -> Trial:
+    w, gradients = _steps(draw)
+    rho, mu, epsilon = 0.75, 0.5, 1e-3
+    end, state = w, (np.zeros_like(w),) * 3
+    for g in gradients:
+        end, *rest = updates.rmsprop(end, g, *state, RATE, rho, epsilon, mu, centered=True)
+        state = (rest[0], rest[1], rest[2])
+    moves = []
+    for k in range(1, len(gradients) + 1):
+        weights = (1 - rho) * rho ** np.arange(k)[::-1]
+        square, mean = (np.tensordot(weights, np.array(gradients[:k]) ** power, 1) for power in (2, 1))
+        moves.append(gradients[k - 1] / (np.sqrt(square - mean**2) + epsilon))
+    closed = w.copy()
+    for k, move in enumerate(moves):
+        closed -= RATE * move * sum(mu**i for i in range(len(moves) - k))
+    return trial(
+        {"w": w, "gradients": gradients, "α, ρ, μ, ε": [RATE, rho, mu, epsilon]},
+        ("w after the steps", end, "w − α Σ_k (Σ_i μ^i) g_k / (√(q_k − m_k²) + ε)", closed),
+    )
+
+
+def _clip(draw: Draw) -> Trial:
+    g, norm = draw.reals(draw.size(2, 6, small=3)), 0.5
+    short = updates.clipped(g, norm)
+    length = np.sqrt(sum(float(v) ** 2 for v in g))
+    wanted = length if length + 1e-6 <= norm else norm * length / (length + 1e-6)
+    return trial(
+        {"g": g, "most": norm},
+        ("‖clipped‖", np.sqrt(np.sum(short**2)), "min(‖g‖, most), but for the 1e-6", wanted),
+        ("clipped ‖g‖", short * length, "g ‖clipped‖: the same direction", g * wanted),
+    )
+
+
+def _average(draw: Draw) -> Trial:
+    decay, points = 0.75, [draw.reals(3) for _ in range(draw.size(2, 6, small=3))]
+    end = points[0]
+    for w in points[1:]:
+        end = updates.averaged(end, w, decay)
+    last = len(points) - 1
+    closed = decay**last * points[0] + sum(
+        (1 - decay) * decay ** (last - i) * points[i] for i in range(1, last + 1)
+    )
+    return trial(
+        {"w": points, "d": decay}, ("a after the steps", end, "d^k w_0 + (1 − d) Σ_i d^(k−i) w_i", closed)
+    )
+
+
+def _lookahead(draw: Draw) -> Trial:
+    w, _ = _steps(draw)
+    curvature, k, share, rounds = (
+        np.abs(draw.reals(len(w))),
+        draw.size(1, 4, small=2),
+        0.5,
+        draw.size(1, 3, small=2),
+    )
+    slow = w
+    for _ in range(rounds):
+        fast = slow
+        for _ in range(k):
+            fast = updates.gradient_descent(fast, curvature * fast, RATE)
+        slow = updates.lookahead(fast, slow, share)
+    closed = (1 - share + share * (1 - RATE * curvature) ** k) ** rounds * w
+    return trial(
+        {"w": w, "a": curvature, "α, β": [RATE, share]},
+        (
+            f"s after {rounds} × {k} steps of w ← w − α a w",
+            slow,
+            f"(1 − β + β (1 − α a)^{k})^{rounds} w",
+            closed,
+        ),
+    )
+
+
 EQUATIONS = (
     Equation("mse", "mean squared error", "z = (1/m) Σ (x − t)², ∂z/∂x = 2 (x − t) / m", _mse),
     Equation(
@@ -155,10 +311,23 @@ EQUATIONS = (
         "z = −(1/n) Σ t log softmax(x), ∂z/∂x = ((Σ_c t_c) softmax(x) − t) / n",
         _cross_entropy,
     ),
+    Equation("label-smoothing", "label smoothing", "t becomes (1 − ε) t + ε (Σ t) / classes", _smoothing),
+    Equation("class-weight", "weights of classes", "z = −Σ c t log softmax(x) / Σ c t", _class_weight),
+    Equation(
+        "binary-cross-entropy",
+        "binary cross entropy",
+        "z = −mean(p t log σ(x) + (1 − t) log(1 − σ(x))), ∂z/∂x = ((p t + 1 − t) σ(x) − p t) / m",
+        _binary,
+    ),
+    Equation("huber", "Huber's loss", "∂z/∂x = min(max(x − t, −δ), δ) / m", _huber),
     Equation("descent", "gradient descent", "w ← w − α ∂z/∂w", _descent),
     Equation("momentum", "momentum", "v ← μ v + g, w ← w − α v", _momentum),
     Equation("nesterov", "Nesterov's momentum", "v ← μ v + g, w ← w − α (g + μ v)", _nesterov),
     Equation("weight-decay", "weight decay", "λ adds λ w to g", _decay),
     Equation("decoupled-decay", "decoupled weight decay", "w ← w − α λ w", _decoupled),
     Equation("adam", "Adam", "w ← w − α m̂ / (√v̂ + ε)", _adam),
+    Equation("rmsprop", "RMSprop", "w ← w − α g / (√(q − m²) + ε)", _rmsprop),
+    Equation("clip", "clipping by norm", "g ← g · min(1, c / (‖g‖ + 1e-6))", _clip),
+    Equation("average", "moving average of the parameters", "a ← d a + (1 − d) w", _average),
+    Equation("lookahead", "lookahead", "s ← s + β (w − s), w ← s, every k steps", _lookahead),
 )

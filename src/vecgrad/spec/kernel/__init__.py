@@ -8,9 +8,13 @@ from vecgrad.spec.kernel._base import Epilogue, KernelSpec, Pooling, Unpooling, 
 from vecgrad.spec.kernel._conv import ConvDwSpec, ConvDxSpec, ConvSpec, DwTile, PackSpec, Tile
 from vecgrad.spec.kernel._dense import DenseDxSpec, DenseSpec, DenseTile
 from vecgrad.spec.kernel._elementwise import (
+    RECORD_BYTES,
+    RECORD_FIELDS,
     CopyChannelsSpec,
     CopySpec,
     FlatMapSpec,
+    FlatMeasureSpec,
+    FlatSumSpec,
     KeepSpec,
     MapSpec,
     MergeMomentsSpec,
@@ -31,6 +35,8 @@ from vecgrad.spec.kernel._winograd import (
 )
 
 __all__ = [
+    "RECORD_BYTES",
+    "RECORD_FIELDS",
     "AvgPoolDxSpec",
     "AvgPoolSpec",
     "ConvDwSpec",
@@ -44,6 +50,8 @@ __all__ = [
     "DwTile",
     "Epilogue",
     "FlatMapSpec",
+    "FlatMeasureSpec",
+    "FlatSumSpec",
     "KeepSpec",
     "KernelSpec",
     "MapSpec",

@@ -25,20 +25,61 @@ class MapSpec(KernelSpec):
     scalars: tuple[str, ...] = ()
 
 
+# A record of the table that flat kernels read: so many 64-bit integers (see FlatMapSpec).
+RECORD_FIELDS = 9
+RECORD_BYTES = 8 * RECORD_FIELDS
+
+
 @dataclass(frozen=True)
 class FlatMapSpec(KernelSpec):
     """An update rule over the flat parameter arrays: array operands of one dtype, entry by entry.
 
     Operands: table, then ``inputs`` input arrays, then one output array for each expr (which may be an
-    input's memory). A task (mode *tasks*) is record number ``begin`` of the table of 64-bit integers
-    (source, slab stride, slabs, destination, length, parameter, update length), offsets in entries: it covers
-    entries parameter … parameter + update length − 1 of every array but input number ``gradient``, which lies at
-    destination … in memory of its own.
+    input's memory), then, if any are ``measured``, an array of so many numbers: the scalars "measured.0", "measured.1", ….
+    A task (mode *tasks*) is record number ``begin`` of the table of 64-bit integers
+    (source, slab stride, slabs, destination, length, parameter, update length, rate, decay), offsets in entries: it covers
+    entries parameter … parameter + update length − 1 of every array but input number ``gradient`` (None: there is none),
+    which lies at destination … in memory of its own. rate and decay are the bits of float64: the scalars "group.rate" and
+    "group.decay" there.
     """
 
     exprs: tuple[Expr, ...]
     inputs: int
-    gradient: int
+    gradient: int | None
+    dtype: str = "float32"
+    scalars: tuple[str, ...] = ()
+    measured: int = 0
+
+
+@dataclass(frozen=True)
+class FlatSumSpec(KernelSpec):
+    """Sums over the flat arrays, gaps between parameters (zeros) included, cut into blocks of ``block`` entries.
+
+    Operands: ``inputs`` arrays of ``entries`` entries (a multiple of 16), partials. Task t leaves in partials[k · stride + t] the
+    sum of exprs[k] over its block, added up as in ReduceChannelsSpec.
+    """
+
+    exprs: tuple[Expr, ...]
+    inputs: int
+    entries: int
+    block: int
+    stride: int
+    dtype: str = "float32"
+    scalars: tuple[str, ...] = ()
+
+    @property
+    def tasks(self) -> int:
+        return -(-self.entries // self.block)
+
+
+@dataclass(frozen=True)
+class FlatMeasureSpec(KernelSpec):
+    """numbers[i] = exprs[i](the sums of FlatSumSpec), each over ``partials`` partials. Operands: partials, numbers. One task."""
+
+    exprs: tuple[Expr, ...]
+    sums: int
+    partials: int
+    stride: int
     dtype: str = "float32"
     scalars: tuple[str, ...] = ()
 
