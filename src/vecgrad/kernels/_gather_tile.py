@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from vecgrad.kernels._cost import MOST_SHARED, MOST_VECTORS, bundle_cycles, distinct, most_scalars
+from vecgrad.kernels._rim import Cut, Live
 from vecgrad.kernels.conv import balanced, image_tiles
-from vecgrad.kernels.taps import GatherAxis, gather_axes
+from vecgrad.kernels.taps import AxisClass, GatherAxis, gather_axes
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import Pooling, Tile
 from vecgrad.spec.machine import AVX512, ITEM_BYTES, Machine
@@ -101,16 +102,27 @@ class _Model:
         for a in self.rows.classes:
             for b in self.cols.classes:
                 streams = block * a.taps * b.taps > self.machine.l1 // 2
+                cut = self._cut(a, b)
+                columns = [
+                    (wide, (end - first) // wide, live)
+                    for start, stop, wide in balanced(b.count, tile.cols, self.unit[1])
+                    for first, end, live in cut.tiles(start, stop, wide)
+                ]
+                tiles = sum(count for _, count, _ in columns)
+                full = a.count // tile.rows * tile.rows
                 for n, deep in self._images(tile.images):
-                    for p, high in (
-                        (a.count // tile.rows, tile.rows),
-                        (a.count % tile.rows // self.unit[0], self.unit[0]),
-                    ):
-                        for first, end, wide in balanced(b.count, tile.cols, self.unit[1]):
-                            one = self._tile(tile, deep * high, wide, a.taps, b.taps, streams)
-                            one += _TILE_CYCLES + store * deep * high * wide
-                            total += n * p * ((end - first) // wide) * one
+                    for first, end, high in ((0, full, tile.rows), (full, a.count, self.unit[0])):
+                        for turns, lines in cut.turns(a, first, end, high):
+                            one = sum(
+                                count * self._line(tile, deep * lines, wide, b.taps, live, streams)
+                                for wide, count, live in columns
+                            )
+                            total += n * turns * self.channels * one
+                        total += n * (end - first) * (tiles * _TILE_CYCLES / high + store * deep * b.count)
         return total * -(-self.vectors // tile.vectors)
+
+    def _cut(self, rows: AxisClass, cols: AxisClass) -> Cut:
+        return Cut.of(self.rows, self.cols, rows, cols, self.channels)
 
     def _images(self, most: int) -> list[tuple[int, int]]:
         """(how many, of how many images): the tiles that share a chunk's images."""
@@ -120,15 +132,24 @@ class _Model:
             left %= size
         return found
 
-    def _tile(self, tile: Tile, lines: int, wide: int, rows: int, columns: int, streams: bool) -> float:
+    def _line(
+        self, tile: Tile, lines: int, wide: int, taps: int, live: Live | None, streams: bool
+    ) -> float:
+        """A row of taps of a tile, one channel."""
         vector = self.machine.vector_bits // 8
+        advance, step = self.cols.advance, self.cols.tap_step
         total = 0.0
-        for first in range(0, columns, tile.share):
-            share = min(tile.share, columns - first)
-            loads = lines * distinct(wide, self.cols.advance, share, self.cols.tap_step)
+        for first in range(0, taps, tile.share):
+            share = min(tile.share, taps - first)
             weights = share * tile.vectors * vector if streams else 0
-            total += bundle_cycles(lines * wide, tile.vectors, share, loads, weights)
-        return total * rows * self.channels
+            if live is None:
+                products, loads = share * wide, distinct(wide, advance, share, step)
+            else:
+                here = live[first : first + share]
+                products = sum(map(len, here))
+                loads = len({n * advance + s * step for s, outputs in enumerate(here) for n in outputs})
+            total += bundle_cycles(lines * products / share, tile.vectors, share, lines * loads, weights)
+        return total
 
 
 def _row_block(tile: Tile, rows: GatherAxis, cols: GatherAxis, input: Layout, machine: Machine) -> int:
