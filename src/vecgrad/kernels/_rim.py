@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.taps import AxisClass, GatherAxis
@@ -45,6 +46,10 @@ class Rim:
         """Whether the output reads the image through the tap."""
         return 0 <= self.outputs.first + self.axis.advance * output + self.axis.tap_step * tap < self.axis.size
 
+    @cached_property
+    def _known(self) -> dict[tuple[int, int], Live]:
+        return {}
+
     def live(self, first: int, count: int) -> Live:
         """Of ``count`` outputs from number ``first`` on.
 
@@ -54,16 +59,20 @@ class Rim:
         >>> Rim(axis, axis.classes[0]).live(0, 3)
         ((1, 2), (0, 1, 2), (0, 1, 2))
         """
-        return tuple(
-            tuple(n for n in range(count) if self.reads(first + n, tap)) for tap in range(self.outputs.taps)
-        )
+        found = self._known.get((first, count))
+        if found is None:
+            found = self._known[first, count] = tuple(
+                tuple(n for n in range(count) if self.reads(first + n, tap))
+                for tap in range(self.outputs.taps)
+            )
+        return found
 
     @property
-    def worth(self) -> bool:
-        """Whether enough products are with padding."""
+    def padded(self) -> float:
+        """The share of the products that are with padding."""
         everything = self.outputs.count * self.outputs.taps
         kept = sum(map(len, self.live(0, self.outputs.count)))
-        return everything - kept > _WORTH * everything
+        return 1 - kept / everything if everything else 0.0
 
     def tiles(self, first: int, end: int, width: int) -> Iterator[tuple[int, int, Live]]:
         """(first, end, live) of the runs of tiles of ``width`` outputs that read alike."""
@@ -103,6 +112,21 @@ class Rim:
             held = outputs
 
 
+def exact(rows: GatherAxis, cols: GatherAxis, tall: int, high: int = 0) -> bool:
+    """Whether tiles of ``tall`` rows can leave out every product with padding.
+
+    high: the rows of a block; 0: all.
+    """
+    if not cols.inside and max(each.taps for each in cols.classes) > _MOST_TAPS:
+        return False
+    for each in rows.classes:
+        here = min(tall, each.count, high or each.count)
+        alone = not high and here == each.count
+        if not (here == 1 or alone or rows.inside):
+            return False
+    return True
+
+
 @dataclass(frozen=True)
 class Cut:
     """What tiles of a class of rows and a class of columns leave out; None: nothing along this axis."""
@@ -112,13 +136,14 @@ class Cut:
 
     @classmethod
     def of(
-        cls, rows: GatherAxis, cols: GatherAxis, down: AxisClass, right: AxisClass, channels: int
+        cls, rows: GatherAxis, cols: GatherAxis, down: AxisClass, right: AxisClass, channels: int, staged: bool
     ) -> Cut:
-        """For sums over so many channels."""
+        """For sums over so many channels. Where nothing is staged, there are no zeros to multiply."""
         above, beside = Rim(rows, down), Rim(cols, right)
-        long = down.taps > 0 and right.taps > 0 and channels * right.taps >= _STEPS
-        written_out = right.taps <= _MOST_TAPS
-        return cls(above if long and above.worth else None, beside if long and written_out and beside.worth else None)
+        if not down.taps or not right.taps or (staged and channels * right.taps < _STEPS):
+            return cls(None, None)
+        least = _WORTH if staged else 0.0
+        return cls(above if above.padded > least else None, beside if beside.padded > least else None)
 
     def whole(self, tall: int) -> bool:
         """Whether tiles of ``tall`` rows hold all rows of the class, so that it is known what each of them reads."""
@@ -134,7 +159,7 @@ class Cut:
 
     def tiles(self, first: int, end: int, width: int) -> list[tuple[int, int, Live | None]]:
         """(first, end, live) of the runs of a row's tiles that are alike; live None: nothing is left out."""
-        if self.cols is None:
+        if self.cols is None or self.cols.outputs.taps > _MOST_TAPS:
             return [(first, end, None)]
         whole = (tuple(range(width)),) * self.cols.outputs.taps
         return [

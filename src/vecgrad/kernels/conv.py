@@ -14,7 +14,7 @@ from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._epilogue import Places
 from vecgrad.kernels._frame import Frame
 from vecgrad.kernels._pooled import writer
-from vecgrad.kernels._rim import Cut, Live, Pass
+from vecgrad.kernels._rim import Cut, Live, Pass, exact
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.offer import Offer, predicted
 from vecgrad.kernels.taps import AxisClass, GatherAxis, gather_axes
@@ -67,11 +67,18 @@ class Gather:
         return nbytes * self.groups > self.machine.l2 // 2
 
     @property
+    def staged(self) -> bool:
+        """Whether inputs are copied: not where no output reads padding or, if the tile says so, no product with it is left."""
+        if self.rows.inside and self.cols.inside:
+            return False
+        high = self.row_block if self.row_block < self.rows.count else 0
+        return self.spec.tile.staged or not exact(self.rows, self.cols, self.spec.tile.rows, high)
+
+    @property
     def frame(self) -> Frame:
-        staged = not (self.rows.inside and self.cols.inside)
         channels = self.channels_in if self.weights_first else self.channels_in * self.groups
         return Frame(
-            self.rows, self.cols, self.spec.input, channels, self.spec.tile.images, self.row_block, staged
+            self.rows, self.cols, self.spec.input, channels, self.spec.tile.images, self.row_block, self.staged
         )
 
 
@@ -211,7 +218,7 @@ class _Tiles:
 
     def emit(self) -> None:
         b, g = self.owner.b, self.owner.g
-        tall = min(self.owner.spec.tile.rows, g.row_block)
+        tall = min(self.owner.spec.tile.rows, g.row_block, self.rows.count)
         height = self._height(self.rows)
         if isinstance(height, int):
             full: Index = height - height % tall
@@ -244,7 +251,7 @@ class _Tiles:
     def _cut(self) -> Cut:
         """The products with padding that are left out."""
         g = self.owner.g
-        return Cut.of(g.rows, g.cols, self.rows, self.cols, g.channels_in)
+        return Cut.of(g.rows, g.cols, self.rows, self.cols, g.channels_in, self.owner.frame.staged)
 
     def _passes(self, cut: Cut, i: Value, rows: int) -> list[Pass]:
         """The rows of taps of a tile of ``rows`` rows."""
@@ -285,16 +292,21 @@ class _Tiles:
         steps = None
         if live is not None and self.cols.taps > 1:
             steps = [[m for m, n in enumerate(some) if pixels[n][2] in tap] for tap in live]
+        row, channel, column = self._levels()
+        places = [pixels[n][0] * frame.image_bytes + pixels[n][1] * row_step + pixels[n][2] * col_step for n in some]
+        # From the first place that is read on, so that no address in between lies outside of the image.
+        lowest = min(places)
+        if steps is not None:
+            lowest = min(places[m] + s * column.a_step for s, here in enumerate(steps) for m in here)
         contraction = Contraction(
             b,
-            [pixels[n][0] * frame.image_bytes + pixels[n][1] * row_step + pixels[n][2] * col_step for n in some],
+            [place - lowest for place in places],
             tile.vectors,
             tile.share,
             b.lanes * b.item,
             steps,
         )
-        row, channel, column = self._levels()
-        a = b.at(first, b.mul(each.first, row.a_step))
+        a = b.around(first, b.add(b.mul(each.first, row.a_step), lowest))
         w = b.at(self.weights, b.mul(each.first, row.b_step))
         levels = [replace(row, count=each.count), channel, column]
         found = contraction.run([sums[n] for n in some], a, w, levels)
@@ -306,8 +318,8 @@ class _Tiles:
         b, g, frame = self.owner.b, self.owner.g, self.owner.frame
         offset = (self.rows.first - g.rows.low) * frame.row_bytes
         offset += (self.cols.first - g.cols.low) * frame.pixel_bytes
-        moved = b.at(self.frame, b.mul(i, g.rows.advance * frame.row_bytes))
-        return b.at(b.at(moved, b.mul(j, g.cols.advance * frame.pixel_bytes)), offset)
+        moved = b.around(self.frame, b.mul(i, g.rows.advance * frame.row_bytes))
+        return b.around(b.around(moved, b.mul(j, g.cols.advance * frame.pixel_bytes)), offset)
 
     def _levels(self) -> list[Level]:
         g, frame = self.owner.g, self.owner.frame
