@@ -121,7 +121,9 @@ class Contraction:
     def _nest(self, flat: list[Value], a: Value, w: Value, levels: list[Level]) -> list[Value]:
         outer, inner = levels[0], levels[-1]
         if len(levels) == 1:
-            return self._straight(flat, a, w, _ONCE, inner, 1) if self.live else self._alone(flat, a, w, inner)
+            return (
+                self._straight(flat, a, w, _ONCE, inner, 1) if self.live else self._alone(flat, a, w, inner)
+            )
         if len(levels) == 2 and isinstance(inner.count, int) and (self.live or inner.count <= self._room()):
             return self._turns(flat, a, w, outer, inner)
         with self.b.loop(0, outer.count, carried=[*flat, a, w]) as loop:

@@ -153,9 +153,7 @@ class _Model:
             left %= size
         return found
 
-    def _line(
-        self, tile: Tile, lines: int, wide: int, taps: int, live: Live | None, streams: bool
-    ) -> float:
+    def _line(self, tile: Tile, lines: int, wide: int, taps: int, live: Live | None, streams: bool) -> float:
         """A row of taps of a tile, one channel."""
         vector = self.machine.vector_bits // 8
         advance, step = self.cols.advance, self.cols.tap_step

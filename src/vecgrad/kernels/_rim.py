@@ -44,7 +44,9 @@ class Rim:
 
     def reads(self, output: int, tap: int) -> bool:
         """Whether the output reads the image through the tap."""
-        return 0 <= self.outputs.first + self.axis.advance * output + self.axis.tap_step * tap < self.axis.size
+        return (
+            0 <= self.outputs.first + self.axis.advance * output + self.axis.tap_step * tap < self.axis.size
+        )
 
     @cached_property
     def _known(self) -> dict[tuple[int, int], Live]:
@@ -136,7 +138,13 @@ class Cut:
 
     @classmethod
     def of(
-        cls, rows: GatherAxis, cols: GatherAxis, down: AxisClass, right: AxisClass, channels: int, staged: bool
+        cls,
+        rows: GatherAxis,
+        cols: GatherAxis,
+        down: AxisClass,
+        right: AxisClass,
+        channels: int,
+        staged: bool,
     ) -> Cut:
         """For sums over so many channels. Where nothing is staged, there are no zeros to multiply."""
         above, beside = Rim(rows, down), Rim(cols, right)
@@ -162,6 +170,4 @@ class Cut:
         if self.cols is None or self.cols.outputs.taps > _MOST_TAPS:
             return [(first, end, None)]
         whole = (tuple(range(width)),) * self.cols.outputs.taps
-        return [
-            (a, b, None if live == whole else live) for a, b, live in self.cols.tiles(first, end, width)
-        ]
+        return [(a, b, None if live == whole else live) for a, b, live in self.cols.tiles(first, end, width)]

@@ -78,7 +78,13 @@ class Gather:
     def frame(self) -> Frame:
         channels = self.channels_in if self.weights_first else self.channels_in * self.groups
         return Frame(
-            self.rows, self.cols, self.spec.input, channels, self.spec.tile.images, self.row_block, self.staged
+            self.rows,
+            self.cols,
+            self.spec.input,
+            channels,
+            self.spec.tile.images,
+            self.row_block,
+            self.staged,
         )
 
 
@@ -293,7 +299,9 @@ class _Tiles:
         if live is not None and self.cols.taps > 1:
             steps = [[m for m, n in enumerate(some) if pixels[n][2] in tap] for tap in live]
         row, channel, column = self._levels()
-        places = [pixels[n][0] * frame.image_bytes + pixels[n][1] * row_step + pixels[n][2] * col_step for n in some]
+        places = [
+            pixels[n][0] * frame.image_bytes + pixels[n][1] * row_step + pixels[n][2] * col_step for n in some
+        ]
         # From the first place that is read on, so that no address in between lies outside of the image.
         lowest = min(places)
         if steps is not None:
