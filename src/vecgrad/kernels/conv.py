@@ -1,6 +1,6 @@
 """Direct convolution, forward and data gradient: one gather kernel.
 
-Loops: images → block of rows (staged) → group → block of output channels → class of outputs → register
+Loops: images → block of rows (staged, or read where they lie) → group → block of output channels → class of outputs → register
 tiles → kernel rows → input channels → kernel columns. A tile's weights are read once, one behind the other; what it writes has
 been summed in registers from the first tap to the last.
 """
