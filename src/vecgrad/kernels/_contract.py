@@ -72,14 +72,28 @@ def unrolled(count: int, most: int) -> int:
     return max(exact, default=max(most, 1))
 
 
+def room(scalars: int, vectors: int) -> int:
+    """Steps that make a body of a tile.
+
+    >>> room(6, 4), room(11, 2), room(2, 1)
+    (8, 9, 16)
+    """
+    return max(min(_BODY // (scalars * vectors), _TURNS), 1)
+
+
 class Contraction:
     """A register tile on a builder.
 
     offsets: the bytes that place its scalars. vectors: of B. share: steps in a bundle. b_align: of B's loads.
+    live: for each step of the innermost loop, whose steps are then all written out, the scalars that take part; None: all.
     """
 
-    def __init__(self, b: Builder, offsets: Sequence[int], vectors: int, share: int, b_align: int) -> None:
+    def __init__(
+        self, b: Builder, offsets: Sequence[int], vectors: int, share: int, b_align: int,
+        live: Sequence[Sequence[int]] | None = None,
+    ) -> None:  # fmt: skip
         self.b = b
+        self.live = live
         self.offsets = list(offsets)
         self.vectors = vectors
         self.share = share
@@ -93,7 +107,7 @@ class Contraction:
     ) -> Accumulators:
         """The accumulators after the whole walk."""
         flat = [value for row in accumulators for value in row]
-        levels = merged(levels)
+        levels = merged(levels) if self.live is None else [*merged(levels[:-1]), levels[-1]]
         if not levels:
             levels = [_ONCE]
         flat = self._nest(flat, a, b_pointer, levels)
@@ -102,13 +116,15 @@ class Contraction:
 
     def _room(self) -> int:
         """Steps that make a body."""
-        return max(min(_BODY // (len(self.offsets) * self.vectors), _TURNS), 1)
+        return room(len(self.offsets), self.vectors)
 
     def _nest(self, flat: list[Value], a: Value, w: Value, levels: list[Level]) -> list[Value]:
         outer, inner = levels[0], levels[-1]
         if len(levels) == 1:
-            return self._alone(flat, a, w, inner)
-        if len(levels) == 2 and isinstance(inner.count, int) and inner.count <= self._room():
+            return (
+                self._straight(flat, a, w, _ONCE, inner, 1) if self.live else self._alone(flat, a, w, inner)
+            )
+        if len(levels) == 2 and isinstance(inner.count, int) and (self.live or inner.count <= self._room()):
             return self._turns(flat, a, w, outer, inner)
         with self.b.loop(0, outer.count, carried=[*flat, a, w]) as loop:
             *start, a_now, w_now = loop.carried
@@ -166,18 +182,22 @@ class Contraction:
                 steps = range(first, min(first + self.share, inner.count))
                 a_steps = [turn * outer.a_step + step * inner.a_step for step in steps]
                 b_steps = [turn * outer.b_step + step * inner.b_step for step in steps]
-                self._bundle(result, a, w, a_steps, b_steps)
+                live = None if self.live is None else [self.live[step] for step in steps]
+                self._bundle(result, a, w, a_steps, b_steps, live)
         return result
 
-    def _bundle(self, sums: list[Value], a: Value, w: Value, a_steps: list[int], b_steps: list[int]) -> None:
+    def _bundle(
+        self, sums: list[Value], a: Value, w: Value, a_steps: list[int], b_steps: list[int],
+        live: Sequence[Sequence[int]] | None,
+    ) -> None:  # fmt: skip
         """Steps that share scalars: each scalar is loaded once and meets its steps in their order."""
         b = self.b
         width = b.lanes * b.item
         held: dict[int, list[Value]] = {}
         uses: dict[int, list[tuple[int, int]]] = {}
         for step, moved in enumerate(a_steps):
-            for p, offset in enumerate(self.offsets):
-                uses.setdefault(offset + moved, []).append((p, step))
+            for p in range(len(self.offsets)) if live is None else live[step]:
+                uses.setdefault(self.offsets[p] + moved, []).append((p, step))
         for place in sorted(uses) if len(a_steps) > 1 else uses:
             scalar = b.load_splat(b.at(a, place))
             touched = []

@@ -17,6 +17,7 @@ class Tile:
     vectors: vectors of output channels held in registers; images × rows × cols: the pixels held with them
     (a row's remainder is spread over its tiles). row_block: rows whose inputs are staged together.
     share: neighbouring kernel columns whose weights are held too, so that they share loads of inputs.
+    staged: whether inputs are copied with the padding around them. If not, tiles have one row or all of them.
     """
 
     vectors: int
@@ -25,6 +26,7 @@ class Tile:
     cols: int = 1
     row_block: int = 1
     share: int = 1
+    staged: bool = True
 
 
 @dataclass(frozen=True)
