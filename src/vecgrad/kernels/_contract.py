@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from vecgrad.kernels._ahead import Stream
 from vecgrad.kernels.builder import Builder, Index, Value
 
 Accumulators = list[list[Value]]
@@ -75,15 +76,25 @@ def unrolled(count: int, most: int) -> int:
 class Contraction:
     """A register tile on a builder.
 
-    offsets: the bytes that place its scalars. vectors: of B. share: steps in a bundle. b_align: of B's loads.
+    offsets: the bytes that place its scalars. vectors: of B. share: steps in a bundle. b_align: of B's loads. streams: what to
+    fetch meanwhile.
     """
 
-    def __init__(self, b: Builder, offsets: Sequence[int], vectors: int, share: int, b_align: int) -> None:
+    def __init__(
+        self,
+        b: Builder,
+        offsets: Sequence[int],
+        vectors: int,
+        share: int,
+        b_align: int,
+        streams: Sequence[Stream] = (),
+    ) -> None:
         self.b = b
         self.offsets = list(offsets)
         self.vectors = vectors
         self.share = share
         self.b_align = b_align
+        self.streams = list(streams)
 
     def zeros(self) -> Accumulators:
         return [[self.b.zero() for _ in range(self.vectors)] for _ in self.offsets]
@@ -92,7 +103,7 @@ class Contraction:
         self, accumulators: Accumulators, a: Value, b_pointer: Value, levels: Sequence[Level]
     ) -> Accumulators:
         """The accumulators after the whole walk."""
-        flat = [value for row in accumulators for value in row]
+        flat = [value for row in accumulators for value in row] + [stream.start for stream in self.streams]
         levels = merged(levels)
         if not levels:
             levels = [_ONCE]
@@ -148,12 +159,22 @@ class Contraction:
         b = self.b
         a_step, w_step = count * outer.a_step, count * outer.b_step
         if turns == 1:
-            return self._straight(flat, a, w, outer, inner, count), b.at(a, a_step), b.at(w, w_step)
+            return self._body(flat, a, w, outer, inner, count), b.at(a, a_step), b.at(w, w_step)
         with b.loop(0, turns, carried=[*flat, a, w]) as loop:
             *start, a_now, w_now = loop.carried
-            done = self._straight(start, a_now, w_now, outer, inner, count)
+            done = self._body(start, a_now, w_now, outer, inner, count)
             loop.again(*done, b.at(a_now, a_step), b.at(w_now, w_step))
         return loop.results[:-2], loop.results[-2], loop.results[-1]
+
+    def _body(
+        self, flat: Sequence[Value], a: Value, w: Value, outer: Level, inner: Level, count: int
+    ) -> list[Value]:
+        """As ``_straight``, and what its steps are to fetch."""
+        assert isinstance(inner.count, int)
+        result = self._straight(flat, a, w, outer, inner, count)
+        for n, stream in enumerate(self.streams, len(result) - len(self.streams)):
+            result[n] = stream.fetch(self.b, result[n], count * inner.count)
+        return result
 
     def _straight(
         self, flat: Sequence[Value], a: Value, w: Value, outer: Level, inner: Level, count: int

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vecgrad.kernels._cost import MOST_SHARED, MOST_VECTORS, bundle_cycles, distinct, most_scalars
-from vecgrad.spec.geometry import Conv
+from vecgrad.spec.geometry import Conv, window
 from vecgrad.spec.kernel import DwTile
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.tensor import Layout
@@ -39,6 +39,25 @@ def dw_tile(conv: Conv, dy: Layout, machine: Machine, mode: str = "images") -> D
     found = _candidates(conv, machine, lanes, mode)
     best = min(found, key=lambda tile: _cycles(tile, conv, lanes, c_block))
     return _blocked(best, conv, dy, machine, mode)
+
+
+def pixelwise(conv: Conv, input: Layout, dy: Layout) -> tuple[Conv, Layout, Layout]:
+    """A 1 × 1 convolution that meets every pixel, as one of a single column: blocks of rows are then blocks of any number of
+    pixels. Chains are the same."""
+    w = conv.window
+    h, width = w.in_size
+    if w.kernel != (1, 1) or w.out_size != w.in_size or width == 1:
+        return conv, input, dy
+    return (
+        replace(conv, window=window((h * width, 1), 1)),
+        replace(input, height=h * width, width=1),
+        replace(dy, height=h * width, width=1),
+    )
+
+
+def _in_place(conv: Conv) -> bool:
+    """Whether x is read where it lies, each entry by a single tap: then no copy of it has to fit the first-level cache."""
+    return conv.window.kernel == conv.window.stride == (1, 1) and not any(map(any, conv.window.padding))
 
 
 def rowwise_refusal(conv: Conv) -> str:
@@ -147,8 +166,9 @@ def _pieces(count: int, most: int) -> list[tuple[int, int]]:
 def _c_block(conv: Conv, mode: str) -> int:
     """Equal blocks of whole quadruples of channels."""
     channels = conv.channels_in // conv.groups
-    dense = conv.window.taps == 1 and (mode == "images" or conv.window.out_size == (1, 1))
-    most = _C_BLOCK_DENSE if dense else _C_BLOCK
+    most = _C_BLOCK
+    if _in_place(conv):
+        most = channels if mode == "images" else _C_BLOCK_DENSE
     if channels <= most:
         return channels
     return -(-channels // -(-channels // most) // 4) * 4
@@ -166,7 +186,12 @@ def _blocked(tile: DwTile, conv: Conv, dy: Layout, machine: Machine, mode: str) 
     v, h = conv.window.stride
     met = min(v, tile.rows) * h * c_block
     room = max(1, machine.l1 * 2 // 3 // (q * (k_tile + met) * item))
+    if _in_place(conv):
+        room = max(1, machine.l1 * 2 // 3 // (q * k_tile * item))
     wanted = max(min(room, -(-_PIXELS // q)), 1)
+    exact = max((n for n in range(wanted // 2 + 1, wanted + 1) if p % n == 0), default=0)
+    if _in_place(conv) and exact and wanted < p:
+        return replace(tile, row_block=exact, k_block=k_block, c_block=c_block)
     if wanted < p:
         return replace(tile, row_block=-(-p // -(-p // wanted)), k_block=k_block, c_block=c_block)
     return replace(tile, row_block=p, images=max(wanted // p, 1), k_block=k_block, c_block=c_block)

@@ -1,0 +1,96 @@
+"""What the direct weight gradient's generator needs to know about a spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vecgrad.kernels._frame import Frame
+from vecgrad.kernels.taps import GatherAxis, gather_axes
+from vecgrad.spec.kernel import ConvDwSpec
+from vecgrad.spec.machine import ITEM_BYTES, Machine
+
+# Pixels of x or dy this many bytes apart share few cache sets: worth a compact copy.
+_FAR = 1024
+
+
+@dataclass(frozen=True)
+class DwShape:
+    """A spec on a machine: its axes, what is copied, where it lies in scratch."""
+
+    spec: ConvDwSpec
+    machine: Machine
+    rows: GatherAxis
+    cols: GatherAxis
+
+    @classmethod
+    def of(cls, spec: ConvDwSpec, machine: Machine) -> DwShape:
+        return cls(spec, machine, *gather_axes(spec.conv.window, "forward"))
+
+    @property
+    def lanes(self) -> int:
+        return self.machine.lanes(self.spec.dy.dtype)
+
+    @property
+    def item(self) -> int:
+        return ITEM_BYTES[self.spec.dy.dtype]
+
+    @property
+    def channels(self) -> int:
+        """Input channels of a group."""
+        return self.spec.conv.channels_in // self.spec.conv.groups
+
+    @property
+    def filters(self) -> int:
+        """Output channels of a group."""
+        return self.spec.conv.channels_out // self.spec.conv.groups
+
+    @property
+    def k_tile(self) -> int:
+        return self.spec.tile.vectors * self.lanes
+
+    @property
+    def k_tiles(self) -> int:
+        """Of a group, the last one's remainder included."""
+        return -(-self.filters // self.k_tile)
+
+    @property
+    def tiles_per_block(self) -> int:
+        return self.spec.tile.k_block // self.k_tile
+
+    @property
+    def row_block(self) -> int:
+        return min(self.spec.tile.row_block, self.rows.count)
+
+    @property
+    def images(self) -> int:
+        """Images of a block of rows: several only where it is the whole image, else their rows would come before
+        the first one's last."""
+        return self.spec.tile.images if self.row_block == self.rows.count else 1
+
+    @property
+    def x_staged(self) -> bool:
+        far = self.spec.input.pitch * self.item >= _FAR and self.spec.tile.c_block < self.spec.input.pitch
+        return far or not (self.rows.inside and self.cols.inside)
+
+    def frame(self, channels: int) -> Frame:
+        """The rows of x that a block of dy's rows meets."""
+        return Frame(
+            self.rows, self.cols, self.spec.input, channels, self.images, self.row_block, self.x_staged
+        )
+
+    @property
+    def frame_bytes(self) -> int:
+        return self.frame(min(self.spec.tile.c_block, self.channels)).scratch_bytes
+
+    @property
+    def dy_staged(self) -> bool:
+        """Copied where whole vectors of k cannot be read in place, or lie far apart."""
+        dy = self.spec.dy
+        last = self.spec.conv.channels_out - self.filters + -(-self.filters // self.lanes) * self.lanes
+        return last > dy.pitch or dy.pitch * self.item >= _FAR
+
+    @property
+    def dy_bytes(self) -> int:
+        if not self.dy_staged:
+            return 0
+        return self.images * self.row_block * self.cols.count * self.k_tile * self.item
