@@ -47,7 +47,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Region:
-    """Part of an operand: ``rows`` rows, ``row_step`` bytes apart, of ``pieces`` pieces ``step`` bytes apart, of ``lines`` lines."""
+    """Of an operand: ``rows`` rows, ``row_step`` bytes apart, of ``pieces`` pieces ``step`` bytes apart, each ``lines`` lines."""
 
     rows: int
     row_step: int

@@ -69,7 +69,7 @@ class DwShape:
 
     @property
     def x_staged(self) -> bool:
-        far = self.spec.input.pitch * self.item >= _FAR and self.spec.tile.c_block < self.spec.input.pitch
+        far = self.spec.conv.window.taps > 1 and self.spec.input.pitch * self.item >= _FAR and self.spec.tile.c_block < self.spec.input.pitch
         return far or not (self.rows.inside and self.cols.inside)
 
     def frame(self, channels: int) -> Frame:
