@@ -11,6 +11,8 @@ from vecgrad.spec.machine import ITEM_BYTES, Machine
 
 # Pixels of x or dy this many bytes apart share few cache sets: worth a compact copy.
 _FAR = 1024
+# Rows of products must shrink to this part of all where those with padding are left out.
+_FEWER = 0.97
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,28 @@ class DwShape:
 
     @property
     def x_staged(self) -> bool:
-        far = self.spec.conv.window.taps > 1 and self.spec.input.pitch * self.item >= _FAR and self.spec.tile.c_block < self.spec.input.pitch
-        return far or not (self.rows.inside and self.cols.inside)
+        """Copied where there is padding, or where several taps read pixels of which only some channels are wanted and that lie
+        far apart."""
+        if not (self.rows.inside and self.cols.inside):
+            return True
+        far = self.spec.input.pitch * self.item >= _FAR
+        return far and self.spec.conv.window.taps > 1 and self.spec.tile.c_block < self.spec.input.pitch
+
+    def rows_met(self, first: int, count: int) -> tuple[int, int]:
+        """The rows of dy, first and end, that meet rows of the image through kernel rows ``first`` … first + count − 1."""
+        axis = self.spec.conv.window.rows
+        low = -(-(axis.before - axis.dilation * (first + count - 1)) // axis.stride)
+        end = (axis.size - 1 + axis.before - axis.dilation * first) // axis.stride + 1
+        low = min(max(low, 0), axis.out)
+        return low, min(max(end, low), axis.out)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether enough of a tile's rows meet padding alone for a count that is known at run time only."""
+        kernel, most = self.spec.conv.window.rows.kernel, self.spec.tile.rows
+        tiles = [(r, min(most, kernel - r)) for r in range(0, kernel, most)]
+        met = sum(tr * (end - low) for r, tr in tiles for low, end in (self.rows_met(r, tr),))
+        return met < _FEWER * kernel * self.rows.count
 
     def frame(self, channels: int) -> Frame:
         """The rows of x that a block of dy's rows meets."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 from vecgrad.kernels._ahead import Stream
 from vecgrad.kernels._cases import cases
@@ -154,7 +155,9 @@ class _Generator:
         for r0, r1, tr in cut(kernel_rows, self.tile.rows):
             for s0, s1, ts in cut(kernel_cols, self.tile.cols):
                 with b.loop(r0, r1, step=tr) as r, b.loop(s0, s1, step=ts) as q:
+                    met, skipped = self._met(rows, r.i, tr)
                     here = b.at(x, b.mul(r.i, s.rows.tap_step * frame.row_bytes))
+                    here = b.at(here, b.mul(skipped, s.rows.advance * frame.row_bytes))
                     here = b.at(here, b.mul(q.i, s.cols.tap_step * frame.pixel_bytes))
                     tap = b.add(b.mul(r.i, kernel_cols), q.i)
                     visited = b.add(b.mul(r.i, kernel_cols), b.mul(q.i, tr))
@@ -163,16 +166,32 @@ class _Generator:
                     for c0, c1, tc in cut(part.channels, self.tile.channels):
                         with b.loop(c0, c1, step=tc) as c:
                             self._tile(
-                                rows,
+                                met,
                                 frame,
                                 b.entry(here, c.i),
-                                dy,
+                                b.at(dy, b.mul(skipped, steps[1])),
                                 steps,
                                 b.at(line, b.mul(c.i, spec.conv.channels_out * s.item)),
                                 (tr, ts, tc),
                                 count,
                                 following.streams(b.add(visited, b.mul(c.i, tr * ts)), tr * ts * tc),
                             )
+
+    def _met(self, rows: Rows, r: Value, count: int) -> tuple[Rows, Index]:
+        """Those of the rows whose products through kernel rows r … r + count − 1 are not all with padding; how many come before.
+
+        A product with padding adds 0, so bits are the same.
+        """
+        b, s, axis = self.b, self.shape, self.spec.conv.window.rows
+        if not s.leaves_out:
+            return rows, 0
+        reach = b.mul(r, axis.dilation)
+        low = b.most(b.sub(axis.before - axis.dilation * (count - 1) + axis.stride - 1, reach), 0)
+        end = b.most(b.sub(axis.size - 1 + axis.before + axis.stride, reach), 0)
+        low, end = (b.sub(b.div(each, axis.stride), rows.row) for each in (low, end))
+        low = b.least(b.most(low, 0), rows.count)
+        end = b.least(b.most(end, low), rows.count)
+        return replace(rows, count=b.sub(end, low)), low
 
     def _dy(self, rows: Rows, part: Part, k: Value, count: int) -> tuple[Value, tuple[int, int, int]]:
         """dy's channels k … k + count of the block of rows, and its steps in bytes: image, row, pixel."""
