@@ -77,7 +77,7 @@ class Contraction:
     """A register tile on a builder.
 
     offsets: the bytes that place its scalars. vectors: of B. share: steps in a bundle. b_align: of B's loads. streams: what to
-    fetch meanwhile.
+    fetch meanwhile. last: entries of B's last vector that may be read (0: all).
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class Contraction:
         share: int,
         b_align: int,
         streams: Sequence[Stream] = (),
+        last: int = 0,
     ) -> None:
         self.b = b
         self.offsets = list(offsets)
@@ -95,6 +96,7 @@ class Contraction:
         self.share = share
         self.b_align = b_align
         self.streams = list(streams)
+        self.last = last
 
     def zeros(self) -> Accumulators:
         return [[self.b.zero() for _ in range(self.vectors)] for _ in self.offsets]
@@ -162,6 +164,8 @@ class Contraction:
             return self._body(flat, a, w, outer, inner, count), b.at(a, a_step), b.at(w, w_step)
         with b.loop(0, turns, carried=[*flat, a, w]) as loop:
             *start, a_now, w_now = loop.carried
+            if not isinstance(turns, int):
+                a_now, w_now = b.opaque(a_now), b.opaque(w_now)
             done = self._body(start, a_now, w_now, outer, inner, count)
             loop.again(*done, b.at(a_now, a_step), b.at(w_now, w_step))
         return loop.results[:-2], loop.results[-2], loop.results[-1]
@@ -204,11 +208,18 @@ class Contraction:
             touched = []
             for p, step in uses[place]:
                 if step not in held:
-                    starts = (b_steps[step] + v * width for v in range(self.vectors))
-                    held[step] = [b.load(b.vector, b.at(w, start), self.b_align) for start in starts]
+                    held[step] = [
+                        self._vector(b.at(w, b_steps[step] + v * width), v) for v in range(self.vectors)
+                    ]
                 for v, vector in enumerate(held[step]):
                     n = p * self.vectors + v
                     sums[n] = b.fma(scalar, vector, sums[n])
                     touched.append(n)
             for n, value in zip(touched, b.pinned([sums[n] for n in touched]), strict=True):
                 sums[n] = value
+
+    def _vector(self, pointer: Value, number: int) -> Value:
+        """B's vector of that number."""
+        if self.last and number == self.vectors - 1:
+            return self.b.load_lanes(pointer, self.last)
+        return self.b.load(self.b.vector, pointer, self.b_align)

@@ -112,7 +112,7 @@ class Following:
         tile, taps = b.div(k, s.k_tile), s.spec.conv.window.taps
         if s.spec.mode == "blocks":
             return b.mul(b.sub(tile, part.first), taps * part.channels)
-        before = b.mul(b.add(b.mul(part.group, s.channels), part.channel), s.k_tiles * taps)
+        before = b.mul(b.add(b.mul(part.group, s.channels), part.channel), max(s.k_tiles, 1) * taps)
         return b.add(before, b.mul(tile, taps * part.channels))
 
     def streams(self, done: Value, work: int) -> list[Stream]:
@@ -120,12 +120,12 @@ class Following:
         b, s, spec, part = self.b, self.shape, self.shape.spec, self.part
         taps, image = spec.conv.window.taps, self.rows.image
         if spec.mode == "images":
-            all_work = spec.conv.channels_in * s.k_tiles * taps
+            all_work = spec.conv.channels_in * max(s.k_tiles, 1) * taps
             c, k, channels, filters = b.int64(0), b.int64(0), spec.conv.channels_in, spec.conv.channels_out
         elif self._whole and spec.images_per_group <= s.images:
             return []
         else:
-            all_work = part.channels * s.tiles_per_block * taps
+            all_work = part.channels * s.tiles_per_block * taps  # more where the last block is smaller
             c = b.add(b.mul(part.group, s.channels), part.channel)
             k = b.add(b.mul(part.group, s.filters), b.mul(part.first, s.k_tile))
             channels, filters = part.channels, min(s.filters, spec.tile.k_block)

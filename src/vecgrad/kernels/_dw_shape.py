@@ -47,13 +47,18 @@ class DwShape:
         return self.spec.conv.channels_out // self.spec.conv.groups
 
     @property
+    def straight(self) -> int:
+        """Output channels of a group that are lanes."""
+        return self.filters - self.spec.tile.turned
+
+    @property
     def k_tile(self) -> int:
         return self.spec.tile.vectors * self.lanes
 
     @property
     def k_tiles(self) -> int:
         """Of a group, the last one's remainder included."""
-        return -(-self.filters // self.k_tile)
+        return -(-self.straight // self.k_tile)
 
     @property
     def tiles_per_block(self) -> int:
@@ -102,13 +107,15 @@ class DwShape:
 
     @property
     def frame_bytes(self) -> int:
-        return self.frame(min(self.spec.tile.c_block, self.channels)).scratch_bytes
+        """Of x, and a vector that may reach beyond it."""
+        found = self.frame(min(self.spec.tile.c_block, self.channels)).scratch_bytes
+        return found + self.lanes * self.item if found and self.spec.tile.turned else found
 
     @property
     def dy_staged(self) -> bool:
         """Copied where whole vectors of k cannot be read in place, or lie far apart."""
         dy = self.spec.dy
-        last = self.spec.conv.channels_out - self.filters + -(-self.filters // self.lanes) * self.lanes
+        last = self.spec.conv.channels_out - self.filters + -(-self.straight // self.lanes) * self.lanes
         return last > dy.pitch or dy.pitch * self.item >= _FAR
 
     @property
@@ -116,3 +123,20 @@ class DwShape:
         if not self.dy_staged:
             return 0
         return self.images * self.row_block * self.cols.count * self.k_tile * self.item
+
+    @property
+    def turned_line(self) -> int:
+        """Entries of a block of input channels in whole vectors."""
+        return -(-min(self.spec.tile.c_block, self.channels) // self.lanes) * self.lanes
+
+    @property
+    def turned_block(self) -> int:
+        """Bytes of the sums of a block's turned filters: taps × filters × input channels."""
+        return self.spec.conv.window.taps * self.spec.tile.turned * self.turned_line * self.item
+
+    @property
+    def places(self) -> tuple[int, int, int]:
+        """Where dy and the sums of turned filters lie in scratch, behind x, and its end."""
+        dy, sums = self.frame_bytes, self.frame_bytes + self.dy_bytes
+        blocks = self.spec.c_blocks if self.spec.mode == "images" else 1
+        return dy, sums, sums + blocks * self.turned_block

@@ -18,9 +18,12 @@ _BUNDLE_CYCLES = 1.0
 # To copy a vector of dy's pixel; and what a tile of kernel rows must promise, of the other's time, to be used.
 _COPY_CYCLES = 5.0
 _WORTH = 0.9
+# Machines that read part of a vector at the price of a whole one.
+_MASKS = ("avx512", "avx2")
 # Channels of a task's block. These numbers fix how many tasks there are, so they are the same on every machine; chunks of
 # images may cut otherwise.
 _K_BLOCK = 64
+_VECTOR = 16
 _C_BLOCK = 32
 _C_BLOCK_DENSE = 128  # one tap: longer runs of memory, and dy copied less often
 # Pixels that a tile should sum while it is in registers: its sums are loaded and stored once for so many.
@@ -35,10 +38,57 @@ def dw_tile(conv: Conv, dy: Layout, machine: Machine, mode: str = "images") -> D
         direct, rowwise = compared(conv, dy.dtype, machine)
         if rowwise < _WORTH * direct:
             return rowwise_tile(conv, dy.dtype, machine)
-    c_block = _c_block(conv, mode)
-    found = _candidates(conv, machine, lanes, mode)
-    best = min(found, key=lambda tile: _cycles(tile, conv, lanes, c_block))
+    _, best = _direct(conv, machine, lanes, mode)
     return _blocked(best, conv, dy, machine, mode)
+
+
+def _direct(conv: Conv, machine: Machine, lanes: int, mode: str) -> tuple[float, DwTile]:
+    """The best tile whose lanes are filters, but for those that are turned; its cycles for one row of dy."""
+    c_block, filters = _c_block(conv, mode), conv.channels_out // conv.groups
+    found = []
+    for turned in (0, filters % lanes):
+        if turned and (conv.groups > 1 or machine.isa not in _MASKS):
+            continue
+        tiles = _candidates(conv, machine, lanes, mode, filters - turned)
+        cycles, best = min(
+            ((_cycles(tile, conv, filters - turned, lanes, c_block), tile) for tile in tiles),
+            key=lambda pair: pair[0],
+        )
+        if turned:
+            cycles += _turned_cycles(turned, conv, machine, lanes, c_block)
+        found.append((cycles, replace(best, turned=turned)))
+    return min(found, key=lambda pair: pair[0])
+
+
+def _turned_cycles(filters: int, conv: Conv, machine: Machine, lanes: int, c_block: int) -> float:
+    """The model's cycles for one row of dy."""
+    total = 0.0
+    for blocks, width in _pieces(conv.channels_in, c_block):
+        vectors = -(-width // lanes)
+        tv, tf = turned_tile(vectors, filters, machine)
+        for nv, v in _pieces(vectors, tv):
+            total += blocks * nv * sum(n * _turned_bundle(f, v) for n, f in _pieces(filters, tf))
+    return conv.window.cols.out * conv.window.taps * total
+
+
+def _turned_bundle(filters: int, vectors: int) -> float:
+    # Vectors of x that are not at whole lines, and its lines.
+    return bundle_cycles(filters, vectors, 1, filters + vectors) + vectors * _LINE_CYCLES + _BUNDLE_CYCLES
+
+
+@functools.lru_cache(maxsize=1024)
+def turned_tile(vectors: int, filters: int, machine: Machine) -> tuple[int, int]:
+    """(vectors of input channels, filters) of a register tile of turned filters."""
+    found = []
+    for v in range(1, min(vectors, MOST_VECTORS) + 1):
+        f = min(most_scalars(machine, v, 1), filters)
+        cycles = sum(
+            nv * nf * _turned_bundle(tf, tv)
+            for nv, tv in _pieces(vectors, v)
+            for nf, tf in _pieces(filters, f)
+        )
+        found.append((cycles, v, f))
+    return min(found)[1:]
 
 
 def pixelwise(conv: Conv, input: Layout, dy: Layout) -> tuple[Conv, Layout, Layout]:
@@ -71,9 +121,8 @@ def rowwise_refusal(conv: Conv) -> str:
 @functools.lru_cache(maxsize=1024)
 def compared(conv: Conv, dtype: str, machine: Machine) -> tuple[float, float]:
     """Cycles of an image with the best tile: lanes that are filters, lanes that are a kernel row of them."""
-    lanes, rows, c_block = machine.lanes(dtype), conv.window.rows.out, _c_block(conv, "images")
-    found = _candidates(conv, machine, lanes, "images")
-    direct = min(_cycles(tile, conv, lanes, c_block) for tile in found)
+    lanes, rows = machine.lanes(dtype), conv.window.rows.out
+    direct, _ = _direct(conv, machine, lanes, "images")
     return direct * rows, _rowwise_cycles(rowwise_tile(conv, dtype, machine), conv, lanes) * rows
 
 
@@ -112,12 +161,12 @@ def _rowwise_cycles(tile: DwTile, conv: Conv, lanes: int) -> float:
     return cols.size * total + _COPY_CYCLES * cols.out * -(-conv.channels_out // lanes)
 
 
-def _candidates(conv: Conv, machine: Machine, lanes: int, mode: str) -> Iterator[DwTile]:
-    """Tiles that fit the registers: channels of one tap, of part of a kernel row, of whole kernel rows."""
+def _candidates(conv: Conv, machine: Machine, lanes: int, mode: str, k: int) -> Iterator[DwTile]:
+    """Tiles of ``k`` filters that fit the registers: channels of one tap, of part of a kernel row, of whole kernel rows."""
     r, s = conv.window.kernel
-    c, k = conv.channels_in // conv.groups, conv.channels_out // conv.groups
-    for v in range(1, min(-(-k // lanes), MOST_VECTORS) + 1):
-        if mode == "blocks" and k > _K_BLOCK and _K_BLOCK % (v * lanes):
+    c, k_block = conv.channels_in // conv.groups, _k_block(conv)
+    for v in range(1, min(max(-(-k // lanes), 1), MOST_VECTORS) + 1):
+        if mode == "blocks" and k_block and k_block % (v * lanes):
             continue
         for share in range(1, min(conv.window.out_size[1], MOST_SHARED) + 1):
             most = most_scalars(machine, v, share)
@@ -136,10 +185,9 @@ def _shares(conv: Conv, columns: int, share: int) -> bool:
     return share == 1 or distinct(columns, axis.dilation, share, axis.stride) < columns * share
 
 
-def _cycles(tile: DwTile, conv: Conv, lanes: int, c_block: int) -> float:
-    """The model's cycles for one row of dy."""
-    cols = conv.window.cols
-    c, k = conv.channels_in // conv.groups, conv.channels_out // conv.groups
+def _cycles(tile: DwTile, conv: Conv, k: int, lanes: int, c_block: int) -> float:
+    """The model's cycles for one row of dy and ``k`` filters of each group."""
+    cols, c = conv.window.cols, conv.channels_in // conv.groups
     # Blocks of input channels: each tile's turns of a width.
     across = [
         (blocks * n, tc) for blocks, width in _pieces(c, c_block) for n, tc in _pieces(width, tile.channels)
@@ -163,6 +211,13 @@ def _pieces(count: int, most: int) -> list[tuple[int, int]]:
     return [(n, width) for n, width in ((count // most, most), (1, count % most)) if n and width]
 
 
+def _k_block(conv: Conv) -> int:
+    """Output channels of a task's block, in equal vectors of the widest machine; 0: all of a group's."""
+    k = conv.channels_out // conv.groups
+    blocks = -(-(k - _VECTOR) // _K_BLOCK)
+    return -(-k // (blocks * _VECTOR)) * _VECTOR if blocks > 1 else 0
+
+
 def _c_block(conv: Conv, mode: str) -> int:
     """Equal blocks of whole quadruples of channels."""
     channels = conv.channels_in // conv.groups
@@ -182,7 +237,7 @@ def _blocked(tile: DwTile, conv: Conv, dy: Layout, machine: Machine, mode: str) 
     k = conv.channels_out // conv.groups
     c_block = _c_block(conv, mode)
     k_tile = tile.vectors * lanes
-    k_block = _K_BLOCK if mode == "blocks" and k > _K_BLOCK else -(-k // k_tile) * k_tile
+    k_block = (_k_block(conv) if mode == "blocks" else 0) or -(-k // k_tile) * k_tile
     v, h = conv.window.stride
     met = min(v, tile.rows) * h * c_block
     room = max(1, machine.l1 * 2 // 3 // (q * (k_tile + met) * item))

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vecgrad.kernels._ahead import Stream
-from vecgrad.kernels._cases import cases
+from vecgrad.kernels._cases import cases, cut
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._dw_ahead import Following, Part, Rows
 from vecgrad.kernels._dw_shape import DwShape
 from vecgrad.kernels._dw_tile import compared
+from vecgrad.kernels._dw_turned import Turned
 from vecgrad.kernels._frame import Frame
 from vecgrad.kernels._runs import copy_run, fill_run
 from vecgrad.kernels.builder import Builder, Index, Value
@@ -27,8 +28,7 @@ from vecgrad.spec.machine import Machine
 
 def scratch_bytes(spec: ConvDwSpec, machine: Machine) -> int:
     """Bytes of scratch that the kernel uses."""
-    shape = DwShape.of(spec, machine)
-    return shape.frame_bytes + shape.dy_bytes
+    return DwShape.of(spec, machine).places[-1]
 
 
 def offer(spec: ConvDwSpec, machine: Machine) -> Offer | Refusal:
@@ -40,7 +40,8 @@ def offer(spec: ConvDwSpec, machine: Machine) -> Offer | Refusal:
         return Refusal("conv_dw.direct", reason)
     read = spec.input.nbytes + spec.dy.nbytes
     shape = DwShape.of(spec, machine)
-    share = 0.85 * shape.filters / (-(-shape.filters // shape.lanes) * shape.lanes)
+    straight = -(-shape.straight // shape.lanes) * shape.lanes
+    share = 0.85 * shape.filters / max(straight + spec.tile.turned, 1)
     seconds = predicted(machine, conv.flops, read, spec.dy.dtype, share)
     return Offer("conv_dw.direct", conv.flops, read, 0, seconds, "sums in registers over blocks of rows")
 
@@ -57,6 +58,7 @@ class _Generator:
         self.tile = shape.spec.tile
         self.b = Builder(shape.machine, shape.spec.dy.dtype)
         self.x, self.dy, self.slab = (self.b.operand(n) for n in range(3))
+        self.turned = Turned(self.b, shape, self.dy)
 
     def module(self) -> str:
         (self._all if self.spec.mode == "images" else self._task)()
@@ -67,11 +69,12 @@ class _Generator:
         b, s = self.b, self.shape
         r, c, k, f = self.spec.conv.weight_shape
         fill_run(b, self.slab, r * c * k * f)
+        self.turned.clear()
         whole, rest = divmod(s.channels, self.tile.c_block)
 
         def body(rows: Rows) -> None:
             with b.loop(0, self.spec.conv.groups) as group:
-                tiles = s.filters // s.k_tile
+                tiles = s.straight // s.k_tile
                 with b.loop(0, whole) as block:
                     channel = b.mul(block.i, self.tile.c_block)
                     self._part(rows, Part(group.i, channel, self.tile.c_block, 0, tiles), b.int64(1))
@@ -80,6 +83,9 @@ class _Generator:
                     self._part(rows, Part(group.i, channel, rest, 0, tiles), b.int64(1))
 
         self._walk(b.int64(0), b.images, body)
+        with b.loop(0, whole) as block:
+            self.turned.finish(self.slab, b.mul(block.i, self.tile.c_block), self.tile.c_block)
+        self.turned.finish(self.slab, b.int64(whole * self.tile.c_block), rest)
 
     def _task(self) -> None:
         b, s, spec = self.b, self.shape, self.spec
@@ -91,14 +97,17 @@ class _Generator:
         start = b.mul(part, spec.images_per_group)
         end = b.least(n, b.add(start, spec.images_per_group))
         first = b.mul(k_block, s.tiles_per_block)
-        tiles = b.least(b.add(first, s.tiles_per_block), s.filters // s.k_tile)
+        tiles = b.least(b.add(first, s.tiles_per_block), s.straight // s.k_tile)
         is_last = b.let("i64", f"zext {b.icmp('eq', k_block, spec.k_blocks - 1)} to i64")
         last_channels = s.channels - (spec.c_blocks - 1) * self.tile.c_block
         for channels in cases(b, c_block, spec.c_blocks - 1, self.tile.c_block, last_channels):
             channel = b.mul(c_block, self.tile.c_block)
             work = Part(group, channel, channels, first, tiles)
             self._clear(work, k_block)
+            self.turned.clear()
             self._walk(start, end, functools.partial(self._part, part=work, with_rest=is_last))
+            with b.when(b.icmp("ne", is_last, 0)):
+                self.turned.finish(self.slab, channel, channels)
 
     def _clear(self, part: Part, k_block: Value) -> None:
         """Zeros in the task's block of the slab."""
@@ -137,12 +146,16 @@ class _Generator:
         source = b.at(self.x, b.mul(rows.image, self.spec.input.nbytes))
         source = b.entry(source, b.add(b.mul(part.group, s.channels), part.channel))
         x = frame.stage(b, b.scratch, source, rows.row, rows.count, rows.images)
-        with b.loop(part.first, part.end, at_least_once=False) as tile:
-            self._k_tile(rows, part, frame, x, b.mul(tile.i, s.k_tile), s.k_tile)
-        rest = s.filters % s.k_tile
-        if rest:
+        if s.straight >= s.k_tile:
+            with b.loop(part.first, part.end, at_least_once=False) as tile:
+                self._k_tile(rows, part, frame, x, b.mul(tile.i, s.k_tile), s.k_tile)
+        rest = s.straight % s.k_tile
+        if rest or self.tile.turned:
             with b.when(b.icmp("ne", with_rest, 0)):
-                self._k_tile(rows, part, frame, x, b.int64(s.filters - rest), rest)
+                if rest:
+                    self._k_tile(rows, part, frame, x, b.int64(s.straight - rest), rest)
+                following = Following(b, s, (self.x, self.dy), rows, part)
+                self.turned.add(following, frame, x, functools.partial(self._met, rows))
 
     def _k_tile(self, rows: Rows, part: Part, frame: Frame, x: Value, k: Value, count: int) -> None:
         """``count`` output channels from ``k`` on of the group: every tap and input channel of the part."""
@@ -201,7 +214,7 @@ class _Generator:
         source = b.entry(source, b.add(b.mul(part.group, s.filters), k))
         if not s.dy_staged:
             return source, (dy.nbytes, dy.row * s.item, dy.pitch * s.item)
-        target = b.at(b.scratch, s.frame_bytes)
+        target = b.at(b.scratch, s.places[0])
         pixel = -(-count // s.lanes) * s.lanes * s.item
         line = s.cols.count * pixel
         height = s.row_block * line
@@ -258,10 +271,3 @@ class _Generator:
         for at, row in zip(place, sums, strict=True):
             for v, value in enumerate(row):
                 b.store_lanes(value, b.at(slab, at + v * width), real[v])
-
-
-def cut(count: int, most: int) -> list[tuple[int, int, int]]:
-    """0 … count − 1 in tiles of ``most`` and one of what is left: (first, end, width) of each run."""
-    most = min(most, count)
-    end = count - count % most
-    return [(0, end, most), (end, count, count - end)] if end < count else [(0, end, most)]
