@@ -19,6 +19,8 @@ from vecgrad.spec.machine import ITEM_BYTES
 from vecgrad.spec.tensor import Layout
 
 _LINE = 64
+# Images that a chunk usually has at most: a sixteenth of a batch.
+_CHUNK = 8
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,13 @@ class Following:
         """Whether a block is whole images."""
         return self.shape.row_block == self.shape.rows.count
 
+    @property
+    def _last(self) -> bool:
+        """Whether the block is a chunk's or a task's only one, as far as that is known."""
+        spec = self.shape.spec
+        images = spec.images_per_group if spec.mode == "blocks" else _CHUNK
+        return self._whole and images <= self.shape.images
+
     def done(self, k: Value) -> Value:
         """Products of a pixel (of a scalar and a tile of k) before those of the part's tile at ``k``."""
         b, s, part = self.b, self.shape, self.part
@@ -119,11 +128,11 @@ class Following:
         """What a visit of ``work`` such products fetches after ``done`` of them; nothing where a task has one block."""
         b, s, spec, part = self.b, self.shape, self.shape.spec, self.part
         taps, image = spec.conv.window.taps, self.rows.image
+        if self._last:
+            return []
         if spec.mode == "images":
             all_work = spec.conv.channels_in * max(s.k_tiles, 1) * taps
             c, k, channels, filters = b.int64(0), b.int64(0), spec.conv.channels_in, spec.conv.channels_out
-        elif self._whole and spec.images_per_group <= s.images:
-            return []
         else:
             all_work = part.channels * s.tiles_per_block * taps  # more where the last block is smaller
             c = b.add(b.mul(part.group, s.channels), part.channel)

@@ -18,6 +18,9 @@ _BUNDLE_CYCLES = 1.0
 # To copy a vector of dy's pixel; and what a tile of kernel rows must promise, of the other's time, to be used.
 _COPY_CYCLES = 5.0
 _WORTH = 0.9
+# To turn a sum back, once for so many images at least.
+_TURN_CYCLES = 2.0
+_TURN_IMAGES = 4
 # Machines that read part of a vector at the price of a whole one.
 _MASKS = ("avx512", "avx2")
 # Channels of a task's block. These numbers fix how many tasks there are, so they are the same on every machine; chunks of
@@ -68,7 +71,8 @@ def _turned_cycles(filters: int, conv: Conv, machine: Machine, lanes: int, c_blo
         tv, tf = turned_tile(vectors, filters, machine)
         for nv, v in _pieces(vectors, tv):
             total += blocks * nv * sum(n * _turned_bundle(f, v) for n, f in _pieces(filters, tf))
-    return conv.window.cols.out * conv.window.taps * total
+    back = _TURN_CYCLES * conv.channels_in * filters / (_TURN_IMAGES * conv.window.rows.out)
+    return conv.window.taps * (conv.window.cols.out * total + back)
 
 
 def _turned_bundle(filters: int, vectors: int) -> float:
