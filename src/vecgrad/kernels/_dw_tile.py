@@ -86,6 +86,8 @@ def turned_tile(vectors: int, filters: int, machine: Machine) -> tuple[int, int]
     found = []
     for v in range(1, min(vectors, MOST_VECTORS) + 1):
         f = min(most_scalars(machine, v, 1), filters)
+        if f < 1:
+            break
         cycles = sum(
             nv * nf * _turned_bundle(tf, tv)
             for nv, tv in _pieces(vectors, v)
