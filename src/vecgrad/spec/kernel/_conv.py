@@ -90,7 +90,8 @@ class DwTile:
     channels held with them. images × row_block: rows of dy that are summed while a tile stays in
     registers. k_block, c_block: channels of a task, and of what is staged. share: neighbouring pixels whose dy
     is held too, so that they share loads of x. rowwise: lanes are (kernel column, filter) of a kernel row instead of
-    filters; then mode *images*, one group, columns side by side, and cols, images and share are 1.
+    filters; then mode *images*, one group, columns side by side, and cols, images and share are 1. turned: the last filters (of one
+    group) whose lanes are input channels instead: they would fill little of a vector.
     """
 
     vectors: int
@@ -103,6 +104,7 @@ class DwTile:
     c_block: int = 64
     share: int = 1
     rowwise: bool = False
+    turned: int = 0
 
 
 @dataclass(frozen=True)
