@@ -196,6 +196,47 @@ def test_any_geometry(lab: Any, case: Case) -> None:
     same(a.dw(), ops.conv_dw(a.x, a.dy, a.conv))
 
 
+@st.composite
+def rims(draw: st.DrawFn) -> tuple[Case, Tile]:
+    """Small maps and large kernels, each side padded by itself, and any tile."""
+
+    def sides(least: int, most: int) -> tuple[int, int]:
+        return draw(st.integers(least, most)), draw(st.integers(least, most))
+
+    kernel, size, before, after = sides(1, 7), sides(1, 9), sides(0, 6), sides(0, 6)
+    after = tuple(max(a, r - n - b) for a, r, n, b in zip(after, kernel, size, before, strict=True))
+    padding = ((before[0], after[0]), (before[1], after[1]))
+    c, k = draw(st.sampled_from((1, 5, 17))), draw(st.integers(1, 40))
+    case = Case(size, c, k, kernel, sides(1, 3), padding, images=draw(st.integers(1, 4)))
+    vectors, images, rows = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.sampled_from((1, 2, 9)))
+    block = draw(st.integers(1, 9))
+    cols, share, staged = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.booleans())
+    return case, Tile(vectors, images, rows, cols, block, share, staged)
+
+
+@given(drawn=rims())
+@settings(max_examples=40, deadline=None)
+def test_products_with_padding_are_left_out(lab: Any, drawn: tuple[Case, Tile]) -> None:
+    """What is left out are zeros, wherever the rim runs through a tile, and nothing around the image is read for them."""
+    case, tile = drawn
+    a = Operands(lab, lab.host[0], case)
+    same(a.forward(tile=tile), ops.conv(a.x, a.w, a.conv))
+    same(a.dx(tile=tile), ops.conv_dx(a.dy, a.w, a.conv))
+
+
+@pytest.mark.parametrize("rows", [1, 5], ids=["a row", "the map"])
+def test_an_infinite_weight_meets_no_padding(lab: Any, machine: Machine, rows: int) -> None:
+    """Where nothing is staged there is no padding that it could turn into NaN, on any machine."""
+    a = Operands(lab, machine, Case((5, 5), 17, 20, 3, padding=1))
+    a.w[0, 0] = np.inf
+    a.x = np.abs(a.x) + 1
+    result = a.forward(tile=Tile(1, 1, rows, 5, 5, staged=False))
+    np.testing.assert_array_equal(
+        np.isinf(result[0, :, :, 0]), np.pad(np.ones((4, 4), bool), ((1, 0), (1, 0)))
+    )
+    assert not np.isnan(result).any()
+
+
 @pytest.mark.parametrize("name", FEW)
 def test_tasks_of_blocks(lab: Any, machine: Machine, name: str) -> None:
     a = Operands(lab, machine, CONVOLUTIONS[name])

@@ -7,6 +7,7 @@ that must be read before they are written. Neither the order of a sum nor a resu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from vecgrad.kernels.builder import Builder, Index, Value
 
@@ -34,3 +35,26 @@ class Ahead:
         for row in range(part):
             for line in range(lines):
                 b.prefetch(b.around(here, row * stride + line * _LINE), self.write)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Pieces of ``lines`` lines, ``step`` bytes apart from ``start`` on, that a loop fetches as it goes: ``pace`` of them with
+    each of its steps, rounded up for the steps written out in its body.
+
+    Fetches in one burst wait for the dozen buffers that lines arrive in, and what is behind them waits too. Spread over the
+    products they cost nothing, and memory is read at the same time.
+    """
+
+    start: Value
+    lines: int
+    step: int
+    pace: Fraction
+
+    def fetch(self, b: Builder, here: Value, steps: int) -> Value:
+        """The pieces of ``steps`` steps from ``here`` on; where the next ones begin."""
+        pieces = max(-int(-self.pace * steps // 1), 1)
+        for piece in range(pieces):
+            for line in range(self.lines):
+                b.prefetch(b.around(here, piece * self.step + line * _LINE))
+        return b.around(here, pieces * self.step)

@@ -1,4 +1,4 @@
-"""A body for each static count that a runtime index may stand for."""
+"""A body for each static count that a runtime index may stand for, and runs of equal tiles."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ def cases(b: Builder, index: Value, last: int, usual: int, final: int) -> Iterat
             yield usual
     with b.when(b.icmp("eq", index, last)):
         yield final
+
+
+def cut(count: int, most: int) -> list[tuple[int, int, int]]:
+    """0 … count − 1 in tiles of ``most`` and one of what is left: (first, end, width) of each run."""
+    most = min(most, count)
+    end = count - count % most
+    return [(0, end, most), (end, count, count - end)] if end < count else [(0, end, most)]

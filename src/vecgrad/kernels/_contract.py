@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from vecgrad.kernels._ahead import Stream
 from vecgrad.kernels.builder import Builder, Index, Value
 
 Accumulators = list[list[Value]]
@@ -72,18 +73,47 @@ def unrolled(count: int, most: int) -> int:
     return max(exact, default=max(most, 1))
 
 
+def room(scalars: int, vectors: int) -> int:
+    """Steps that make a body of a tile.
+
+    >>> room(6, 4), room(11, 2), room(2, 1)
+    (8, 9, 16)
+    """
+    return max(min(_BODY // (scalars * vectors), _TURNS), 1)
+
+
 class Contraction:
     """A register tile on a builder.
 
     offsets: the bytes that place its scalars. vectors: of B. share: steps in a bundle. b_align: of B's loads.
+    live: for each step of the innermost loop, whose steps are then all written out, the scalars that take part; None: all.
+    streams: what to fetch meanwhile. last: entries of B's last vector that may be read (0: all).
+    hidden: loops whose length is known at run time only hide their pointers from the optimiser, which else keeps one for each
+    scalar.
     """
 
-    def __init__(self, b: Builder, offsets: Sequence[int], vectors: int, share: int, b_align: int) -> None:
+    def __init__(
+        self,
+        b: Builder,
+        offsets: Sequence[int],
+        vectors: int,
+        share: int,
+        b_align: int,
+        live: Sequence[Sequence[int]] | None = None,
+        *,
+        streams: Sequence[Stream] = (),
+        last: int = 0,
+        hidden: bool = False,
+    ) -> None:
         self.b = b
+        self.live = live
         self.offsets = list(offsets)
         self.vectors = vectors
         self.share = share
         self.b_align = b_align
+        self.streams = list(streams)
+        self.last = last
+        self.hidden = hidden
 
     def zeros(self) -> Accumulators:
         return [[self.b.zero() for _ in range(self.vectors)] for _ in self.offsets]
@@ -92,8 +122,8 @@ class Contraction:
         self, accumulators: Accumulators, a: Value, b_pointer: Value, levels: Sequence[Level]
     ) -> Accumulators:
         """The accumulators after the whole walk."""
-        flat = [value for row in accumulators for value in row]
-        levels = merged(levels)
+        flat = [value for row in accumulators for value in row] + [stream.start for stream in self.streams]
+        levels = merged(levels) if self.live is None else [*merged(levels[:-1]), levels[-1]]
         if not levels:
             levels = [_ONCE]
         flat = self._nest(flat, a, b_pointer, levels)
@@ -102,13 +132,15 @@ class Contraction:
 
     def _room(self) -> int:
         """Steps that make a body."""
-        return max(min(_BODY // (len(self.offsets) * self.vectors), _TURNS), 1)
+        return room(len(self.offsets), self.vectors)
 
     def _nest(self, flat: list[Value], a: Value, w: Value, levels: list[Level]) -> list[Value]:
         outer, inner = levels[0], levels[-1]
         if len(levels) == 1:
-            return self._alone(flat, a, w, inner)
-        if len(levels) == 2 and isinstance(inner.count, int) and inner.count <= self._room():
+            return (
+                self._straight(flat, a, w, _ONCE, inner, 1) if self.live else self._alone(flat, a, w, inner)
+            )
+        if len(levels) == 2 and isinstance(inner.count, int) and (self.live or inner.count <= self._room()):
             return self._turns(flat, a, w, outer, inner)
         with self.b.loop(0, outer.count, carried=[*flat, a, w]) as loop:
             *start, a_now, w_now = loop.carried
@@ -148,12 +180,24 @@ class Contraction:
         b = self.b
         a_step, w_step = count * outer.a_step, count * outer.b_step
         if turns == 1:
-            return self._straight(flat, a, w, outer, inner, count), b.at(a, a_step), b.at(w, w_step)
+            return self._body(flat, a, w, outer, inner, count), b.at(a, a_step), b.at(w, w_step)
         with b.loop(0, turns, carried=[*flat, a, w]) as loop:
             *start, a_now, w_now = loop.carried
-            done = self._straight(start, a_now, w_now, outer, inner, count)
+            if not isinstance(turns, int) and self.hidden:
+                a_now, w_now = b.opaque(a_now), b.opaque(w_now)
+            done = self._body(start, a_now, w_now, outer, inner, count)
             loop.again(*done, b.at(a_now, a_step), b.at(w_now, w_step))
         return loop.results[:-2], loop.results[-2], loop.results[-1]
+
+    def _body(
+        self, flat: Sequence[Value], a: Value, w: Value, outer: Level, inner: Level, count: int
+    ) -> list[Value]:
+        """As ``_straight``, and what its steps are to fetch."""
+        assert isinstance(inner.count, int)
+        result = self._straight(flat, a, w, outer, inner, count)
+        for n, stream in enumerate(self.streams, len(result) - len(self.streams)):
+            result[n] = stream.fetch(self.b, result[n], count * inner.count)
+        return result
 
     def _straight(
         self, flat: Sequence[Value], a: Value, w: Value, outer: Level, inner: Level, count: int
@@ -166,28 +210,39 @@ class Contraction:
                 steps = range(first, min(first + self.share, inner.count))
                 a_steps = [turn * outer.a_step + step * inner.a_step for step in steps]
                 b_steps = [turn * outer.b_step + step * inner.b_step for step in steps]
-                self._bundle(result, a, w, a_steps, b_steps)
+                live = None if self.live is None else [self.live[step] for step in steps]
+                self._bundle(result, a, w, a_steps, b_steps, live)
         return result
 
-    def _bundle(self, sums: list[Value], a: Value, w: Value, a_steps: list[int], b_steps: list[int]) -> None:
+    def _bundle(
+        self, sums: list[Value], a: Value, w: Value, a_steps: list[int], b_steps: list[int],
+        live: Sequence[Sequence[int]] | None,
+    ) -> None:  # fmt: skip
         """Steps that share scalars: each scalar is loaded once and meets its steps in their order."""
         b = self.b
         width = b.lanes * b.item
         held: dict[int, list[Value]] = {}
         uses: dict[int, list[tuple[int, int]]] = {}
         for step, moved in enumerate(a_steps):
-            for p, offset in enumerate(self.offsets):
-                uses.setdefault(offset + moved, []).append((p, step))
+            for p in range(len(self.offsets)) if live is None else live[step]:
+                uses.setdefault(self.offsets[p] + moved, []).append((p, step))
         for place in sorted(uses) if len(a_steps) > 1 else uses:
             scalar = b.load_splat(b.at(a, place))
             touched = []
             for p, step in uses[place]:
                 if step not in held:
-                    starts = (b_steps[step] + v * width for v in range(self.vectors))
-                    held[step] = [b.load(b.vector, b.at(w, start), self.b_align) for start in starts]
+                    held[step] = [
+                        self._vector(b.at(w, b_steps[step] + v * width), v) for v in range(self.vectors)
+                    ]
                 for v, vector in enumerate(held[step]):
                     n = p * self.vectors + v
                     sums[n] = b.fma(scalar, vector, sums[n])
                     touched.append(n)
             for n, value in zip(touched, b.pinned([sums[n] for n in touched]), strict=True):
                 sums[n] = value
+
+    def _vector(self, pointer: Value, number: int) -> Value:
+        """B's vector of that number."""
+        if self.last and number == self.vectors - 1:
+            return self.b.load_lanes(pointer, self.last)
+        return self.b.load(self.b.vector, pointer, self.b_align)

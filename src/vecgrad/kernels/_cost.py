@@ -38,7 +38,7 @@ def most_scalars(machine: Machine, vectors: int, share: int) -> int:
     return (machine.registers - others - share * vectors) // vectors
 
 
-def bundle_cycles(scalars: int, vectors: int, share: int, loads: int, bytes_from_l2: float = 0.0) -> float:
+def bundle_cycles(scalars: float, vectors: int, share: int, loads: int, bytes_from_l2: float = 0.0) -> float:
     """Cycles of a bundle of ``share`` steps with ``loads`` loads of scalars: the largest of arithmetic, loads,
     latency and weights from L2, and a little for what does not overlap."""
     work = share * scalars * vectors / _PER_CYCLE

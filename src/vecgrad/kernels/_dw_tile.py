@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vecgrad.kernels._cost import MOST_SHARED, MOST_VECTORS, bundle_cycles, distinct, most_scalars
-from vecgrad.spec.geometry import Conv
+from vecgrad.spec.geometry import Conv, window
 from vecgrad.spec.kernel import DwTile
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.tensor import Layout
@@ -18,9 +18,15 @@ _BUNDLE_CYCLES = 1.0
 # To copy a vector of dy's pixel; and what a tile of kernel rows must promise, of the other's time, to be used.
 _COPY_CYCLES = 5.0
 _WORTH = 0.9
+# To turn a sum back, once for so many images at least.
+_TURN_CYCLES = 2.0
+_TURN_IMAGES = 4
+# Machines that read part of a vector at the price of a whole one.
+_MASKS = ("avx512", "avx2")
 # Channels of a task's block. These numbers fix how many tasks there are, so they are the same on every machine; chunks of
 # images may cut otherwise.
 _K_BLOCK = 64
+_VECTOR = 16
 _C_BLOCK = 32
 _C_BLOCK_DENSE = 128  # one tap: longer runs of memory, and dy copied less often
 # Pixels that a tile should sum while it is in registers: its sums are loaded and stored once for so many.
@@ -35,10 +41,79 @@ def dw_tile(conv: Conv, dy: Layout, machine: Machine, mode: str = "images") -> D
         direct, rowwise = compared(conv, dy.dtype, machine)
         if rowwise < _WORTH * direct:
             return rowwise_tile(conv, dy.dtype, machine)
-    c_block = _c_block(conv, mode)
-    found = _candidates(conv, machine, lanes, mode)
-    best = min(found, key=lambda tile: _cycles(tile, conv, lanes, c_block))
+    _, best = _direct(conv, machine, lanes, mode)
     return _blocked(best, conv, dy, machine, mode)
+
+
+def _direct(conv: Conv, machine: Machine, lanes: int, mode: str) -> tuple[float, DwTile]:
+    """The best tile whose lanes are filters, but for those that are turned; its cycles for one row of dy."""
+    c_block, filters = _c_block(conv, mode), conv.channels_out // conv.groups
+    found = []
+    for turned in (0, filters % lanes):
+        if turned and (conv.groups > 1 or machine.isa not in _MASKS):
+            continue
+        tiles = _candidates(conv, machine, lanes, mode, filters - turned)
+        cycles, best = min(
+            ((_cycles(tile, conv, filters - turned, lanes, c_block), tile) for tile in tiles),
+            key=lambda pair: pair[0],
+        )
+        if turned:
+            cycles += _turned_cycles(turned, conv, machine, lanes, c_block)
+        found.append((cycles, replace(best, turned=turned)))
+    return min(found, key=lambda pair: pair[0])
+
+
+def _turned_cycles(filters: int, conv: Conv, machine: Machine, lanes: int, c_block: int) -> float:
+    """The model's cycles for one row of dy."""
+    total = 0.0
+    for blocks, width in _pieces(conv.channels_in, c_block):
+        vectors = -(-width // lanes)
+        tv, tf = turned_tile(vectors, filters, machine)
+        for nv, v in _pieces(vectors, tv):
+            total += blocks * nv * sum(n * _turned_bundle(f, v) for n, f in _pieces(filters, tf))
+    back = _TURN_CYCLES * conv.channels_in * filters / (_TURN_IMAGES * conv.window.rows.out)
+    return conv.window.taps * (conv.window.cols.out * total + back)
+
+
+def _turned_bundle(filters: int, vectors: int) -> float:
+    # Vectors of x that are not at whole lines, and its lines.
+    return bundle_cycles(filters, vectors, 1, filters + vectors) + vectors * _LINE_CYCLES + _BUNDLE_CYCLES
+
+
+@functools.lru_cache(maxsize=1024)
+def turned_tile(vectors: int, filters: int, machine: Machine) -> tuple[int, int]:
+    """(vectors of input channels, filters) of a register tile of turned filters."""
+    found = []
+    for v in range(1, min(vectors, MOST_VECTORS) + 1):
+        f = min(most_scalars(machine, v, 1), filters)
+        if f < 1:
+            break
+        cycles = sum(
+            nv * nf * _turned_bundle(tf, tv)
+            for nv, tv in _pieces(vectors, v)
+            for nf, tf in _pieces(filters, f)
+        )
+        found.append((cycles, v, f))
+    return min(found)[1:]
+
+
+def pixelwise(conv: Conv, input: Layout, dy: Layout) -> tuple[Conv, Layout, Layout]:
+    """A 1 × 1 convolution that meets every pixel, as one of a single column: blocks of rows are then blocks of any number of
+    pixels. Chains are the same."""
+    w = conv.window
+    h, width = w.in_size
+    if w.kernel != (1, 1) or w.out_size != w.in_size or width == 1:
+        return conv, input, dy
+    return (
+        replace(conv, window=window((h * width, 1), 1)),
+        replace(input, height=h * width, width=1),
+        replace(dy, height=h * width, width=1),
+    )
+
+
+def _in_place(conv: Conv) -> bool:
+    """Whether x is read where it lies, each entry by a single tap: then no copy of it has to fit the first-level cache."""
+    return conv.window.kernel == conv.window.stride == (1, 1) and not any(map(any, conv.window.padding))
 
 
 def rowwise_refusal(conv: Conv) -> str:
@@ -52,9 +127,8 @@ def rowwise_refusal(conv: Conv) -> str:
 @functools.lru_cache(maxsize=1024)
 def compared(conv: Conv, dtype: str, machine: Machine) -> tuple[float, float]:
     """Cycles of an image with the best tile: lanes that are filters, lanes that are a kernel row of them."""
-    lanes, rows, c_block = machine.lanes(dtype), conv.window.rows.out, _c_block(conv, "images")
-    found = _candidates(conv, machine, lanes, "images")
-    direct = min(_cycles(tile, conv, lanes, c_block) for tile in found)
+    lanes, rows = machine.lanes(dtype), conv.window.rows.out
+    direct, _ = _direct(conv, machine, lanes, "images")
     return direct * rows, _rowwise_cycles(rowwise_tile(conv, dtype, machine), conv, lanes) * rows
 
 
@@ -93,15 +167,16 @@ def _rowwise_cycles(tile: DwTile, conv: Conv, lanes: int) -> float:
     return cols.size * total + _COPY_CYCLES * cols.out * -(-conv.channels_out // lanes)
 
 
-def _candidates(conv: Conv, machine: Machine, lanes: int, mode: str) -> Iterator[DwTile]:
-    """Tiles that fit the registers: channels of one tap, of part of a kernel row, of whole kernel rows."""
+def _candidates(conv: Conv, machine: Machine, lanes: int, mode: str, k: int) -> Iterator[DwTile]:
+    """Tiles of ``k`` filters that fit the registers: channels of one tap, of part of a kernel row, of whole kernel rows."""
     r, s = conv.window.kernel
-    c, k = conv.channels_in // conv.groups, conv.channels_out // conv.groups
-    for v in range(1, min(-(-k // lanes), MOST_VECTORS) + 1):
-        if mode == "blocks" and k > _K_BLOCK and _K_BLOCK % (v * lanes):
+    c, k_block = conv.channels_in // conv.groups, _k_block(conv)
+    for v in range(1, min(max(-(-k // lanes), 1), MOST_VECTORS) + 1):
+        if mode == "blocks" and k_block and k_block % (v * lanes):
             continue
         for share in range(1, min(conv.window.out_size[1], MOST_SHARED) + 1):
-            most = most_scalars(machine, v, share)
+            # With 16 registers a bundle of three keeps one more vector alive than its steps need, and a sum is spilled.
+            most = most_scalars(machine, v, share) - (machine.registers == 16 and share > 2)
             for tc in range(1, min(c, most) + 1):
                 for ts in range(1, min(s, most // tc) + 1):
                     if _shares(conv, ts, share):
@@ -117,10 +192,9 @@ def _shares(conv: Conv, columns: int, share: int) -> bool:
     return share == 1 or distinct(columns, axis.dilation, share, axis.stride) < columns * share
 
 
-def _cycles(tile: DwTile, conv: Conv, lanes: int, c_block: int) -> float:
-    """The model's cycles for one row of dy."""
-    cols = conv.window.cols
-    c, k = conv.channels_in // conv.groups, conv.channels_out // conv.groups
+def _cycles(tile: DwTile, conv: Conv, k: int, lanes: int, c_block: int) -> float:
+    """The model's cycles for one row of dy and ``k`` filters of each group."""
+    cols, c = conv.window.cols, conv.channels_in // conv.groups
     # Blocks of input channels: each tile's turns of a width.
     across = [
         (blocks * n, tc) for blocks, width in _pieces(c, c_block) for n, tc in _pieces(width, tile.channels)
@@ -144,11 +218,19 @@ def _pieces(count: int, most: int) -> list[tuple[int, int]]:
     return [(n, width) for n, width in ((count // most, most), (1, count % most)) if n and width]
 
 
+def _k_block(conv: Conv) -> int:
+    """Output channels of a task's block, in equal vectors of the widest machine; 0: all of a group's."""
+    k = conv.channels_out // conv.groups
+    blocks = -(-(k - _VECTOR) // _K_BLOCK)
+    return -(-k // (blocks * _VECTOR)) * _VECTOR if blocks > 1 else 0
+
+
 def _c_block(conv: Conv, mode: str) -> int:
     """Equal blocks of whole quadruples of channels."""
     channels = conv.channels_in // conv.groups
-    dense = conv.window.taps == 1 and (mode == "images" or conv.window.out_size == (1, 1))
-    most = _C_BLOCK_DENSE if dense else _C_BLOCK
+    most = _C_BLOCK
+    if _in_place(conv):
+        most = channels if mode == "images" else _C_BLOCK_DENSE
     if channels <= most:
         return channels
     return -(-channels // -(-channels // most) // 4) * 4
@@ -162,11 +244,16 @@ def _blocked(tile: DwTile, conv: Conv, dy: Layout, machine: Machine, mode: str) 
     k = conv.channels_out // conv.groups
     c_block = _c_block(conv, mode)
     k_tile = tile.vectors * lanes
-    k_block = _K_BLOCK if mode == "blocks" and k > _K_BLOCK else -(-k // k_tile) * k_tile
+    k_block = (_k_block(conv) if mode == "blocks" else 0) or -(-k // k_tile) * k_tile
     v, h = conv.window.stride
     met = min(v, tile.rows) * h * c_block
     room = max(1, machine.l1 * 2 // 3 // (q * (k_tile + met) * item))
+    if _in_place(conv):
+        room = max(1, machine.l1 * 2 // 3 // (q * k_tile * item))
     wanted = max(min(room, -(-_PIXELS // q)), 1)
+    exact = max((n for n in range(wanted // 2 + 1, wanted + 1) if p % n == 0), default=0)
+    if _in_place(conv) and exact and wanted < p:
+        return replace(tile, row_block=exact, k_block=k_block, c_block=c_block)
     if wanted < p:
         return replace(tile, row_block=-(-p // -(-p // wanted)), k_block=k_block, c_block=c_block)
     return replace(tile, row_block=p, images=max(wanted // p, 1), k_block=k_block, c_block=c_block)

@@ -74,7 +74,7 @@ class Frame:
         """The frame's first pixel inside the operand, not staged: ``image`` points at the operand's first channel."""
         row = b.add(b.mul(output, self.rows.advance), self.rows.low)
         inside = b.add(b.mul(row, self.source.row), self.cols.low * self.source.pitch)
-        return b.entry(image, inside, self.source.dtype)
+        return b.around(image, b.mul(inside, self.item))
 
     def stage(
         self, b: Builder, scratch: Value, image: Value, output: Index, outputs: Index, images: Index

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from vecgrad.kernels._cost import MOST_SHARED, MOST_VECTORS, bundle_cycles, distinct, most_scalars
+from vecgrad.kernels._rim import Cut, Live, exact
 from vecgrad.kernels.conv import balanced, image_tiles
-from vecgrad.kernels.taps import GatherAxis, gather_axes
+from vecgrad.kernels.taps import AxisClass, GatherAxis, gather_axes
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import Pooling, Tile
 from vecgrad.spec.machine import AVX512, ITEM_BYTES, Machine
@@ -19,6 +21,8 @@ from vecgrad.spec.tensor import Layout
 _TILE_CYCLES = 24
 _STORE_CYCLES = 1.0
 _LINES = 128
+# Of an image's vector copied into a frame, once.
+_STAGED_CYCLES = 8.0
 
 
 @functools.lru_cache(maxsize=1024)
@@ -33,7 +37,7 @@ def gather_tile(
 ) -> Tile:
     """The tile with the least predicted time for ``images`` images; with a ``pool`` one of whole windows."""
     model = _model(conv, direction, output.dtype, machine, images, pool)
-    best = min(model.candidates(), key=model.cycles)
+    best = min(map(model.placed, model.candidates()), key=model.cycles)
     return replace(best, row_block=_row_block(best, model.rows, model.cols, input, machine))
 
 
@@ -41,7 +45,7 @@ def gather_tile(
 def gather_cycles(conv: Conv, direction: str, dtype: str, images: int) -> float:
     """Of an image in chunks of ``images``, with the best tile, on one fixed processor."""
     model = _model(conv, direction, dtype, AVX512, images, None)
-    return conv.groups * min(map(model.cycles, model.candidates())) / images
+    return conv.groups * min(map(model.cycles, map(model.placed, model.candidates()))) / images
 
 
 def _model(
@@ -53,7 +57,8 @@ def _model(
         rows, cols, unit = rows.only(pool.covered[0]), cols.only(pool.covered[1]), pool.window.kernel
     sides = (conv.channels_in // conv.groups, conv.channels_out // conv.groups)
     c, k = sides if direction == "forward" else sides[::-1]
-    return _Model(rows, cols, c, -(-k // machine.lanes(dtype)), machine, images, unit)
+    lanes = machine.lanes(dtype)
+    return _Model(rows, cols, c, -(-k // lanes), lanes, machine, images, unit)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class _Model:
     cols: GatherAxis
     channels: int
     vectors: int
+    lanes: int
     machine: Machine
     images: int
     unit: tuple[int, int]
@@ -91,6 +97,11 @@ class _Model:
         """Whether taps of neighbouring pixels have scalars in common: if not, they only take registers from each other."""
         return share == 1 or distinct(wide, self.cols.advance, share, self.cols.tap_step) < wide * share
 
+    def placed(self, tile: Tile) -> Tile:
+        """The tile, with inputs read where they lie if they can be."""
+        padded = not (self.rows.inside and self.cols.inside)
+        return replace(tile, staged=padded and not exact(self.rows, self.cols, tile.rows))
+
     def cycles(self, tile: Tile) -> float:
         """The model's time for all images."""
         width = tile.vectors * self.machine.vector_bits // 8
@@ -98,19 +109,41 @@ class _Model:
         narrow = tile.vectors < self.vectors and width < _LINES
         store = _STORE_CYCLES * tile.vectors * (2 if narrow else 1)
         total = 0.0
-        for a in self.rows.classes:
-            for b in self.cols.classes:
-                streams = block * a.taps * b.taps > self.machine.l1 // 2
-                for n, deep in self._images(tile.images):
-                    for p, high in (
-                        (a.count // tile.rows, tile.rows),
-                        (a.count % tile.rows // self.unit[0], self.unit[0]),
-                    ):
-                        for first, end, wide in balanced(b.count, tile.cols, self.unit[1]):
-                            one = self._tile(tile, deep * high, wide, a.taps, b.taps, streams)
-                            one += _TILE_CYCLES + store * deep * high * wide
-                            total += n * p * ((end - first) // wide) * one
+        if tile.staged:
+            pixels = self.rows.reach(self.rows.count) * self.cols.reach(self.cols.count)
+            total = _STAGED_CYCLES * self.images * pixels * -(-self.channels // self.lanes)
+        for a, b, cut in self._cuts[tile.staged]:
+            streams = block * a.taps * b.taps > self.machine.l1 // 2
+            columns = [
+                (wide, (end - first) // wide, live)
+                for start, stop, wide in balanced(b.count, tile.cols, self.unit[1])
+                for first, end, live in cut.tiles(start, stop, wide)
+            ]
+            tiles = sum(count for _, count, _ in columns)
+            tall = min(tile.rows, a.count)
+            full = a.count // tall * tall
+            for n, deep in self._images(tile.images):
+                for first, end, high in ((0, full, tall), (full, a.count, self.unit[0])):
+                    for turns, lines in cut.turns(a, first, end, high):
+                        one = sum(
+                            count * self._line(tile, deep * lines, wide, b.taps, live, streams)
+                            for wide, count, live in columns
+                        )
+                        total += n * turns * self.channels * one
+                    total += n * (end - first) * (tiles * _TILE_CYCLES / high + store * deep * b.count)
         return total * -(-self.vectors // tile.vectors)
+
+    @cached_property
+    def _cuts(self) -> list[list[tuple[AxisClass, AxisClass, Cut]]]:
+        """Each class of rows with each of columns, and what is left out where inputs are not staged, and where they are."""
+        return [
+            [
+                (a, b, Cut.of(self.rows, self.cols, a, b, self.channels, staged))
+                for a in self.rows.classes
+                for b in self.cols.classes
+            ]
+            for staged in (False, True)
+        ]
 
     def _images(self, most: int) -> list[tuple[int, int]]:
         """(how many, of how many images): the tiles that share a chunk's images."""
@@ -120,15 +153,22 @@ class _Model:
             left %= size
         return found
 
-    def _tile(self, tile: Tile, lines: int, wide: int, rows: int, columns: int, streams: bool) -> float:
+    def _line(self, tile: Tile, lines: int, wide: int, taps: int, live: Live | None, streams: bool) -> float:
+        """A row of taps of a tile, one channel."""
         vector = self.machine.vector_bits // 8
+        advance, step = self.cols.advance, self.cols.tap_step
         total = 0.0
-        for first in range(0, columns, tile.share):
-            share = min(tile.share, columns - first)
-            loads = lines * distinct(wide, self.cols.advance, share, self.cols.tap_step)
+        for first in range(0, taps, tile.share):
+            share = min(tile.share, taps - first)
             weights = share * tile.vectors * vector if streams else 0
-            total += bundle_cycles(lines * wide, tile.vectors, share, loads, weights)
-        return total * rows * self.channels
+            if live is None:
+                products, loads = share * wide, distinct(wide, advance, share, step)
+            else:
+                here = live[first : first + share]
+                products = sum(map(len, here))
+                loads = len({n * advance + s * step for s, outputs in enumerate(here) for n in outputs})
+            total += bundle_cycles(lines * products / share, tile.vectors, share, lines * loads, weights)
+        return total
 
 
 def _row_block(tile: Tile, rows: GatherAxis, cols: GatherAxis, input: Layout, machine: Machine) -> int:

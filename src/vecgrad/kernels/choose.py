@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from vecgrad.kernels._dw_tile import dw_tile
+from vecgrad.kernels._dw_tile import dw_tile, pixelwise
 from vecgrad.kernels._gather_tile import gather_tile
 from vecgrad.kernels.conv import gather
 from vecgrad.spec.geometry import Conv
@@ -87,6 +87,7 @@ def dw_spec(
 
     ``k_blocks`` and ``c_blocks`` of the result depend on the convolution alone.
     """
+    conv, input, dy = pixelwise(conv, input, dy)
     tile = dw_tile(conv, dy, machine, mode)
     return ConvDwSpec(conv, input, dy, tile, mode, image_groups, images_per_group, slab_stride)
 

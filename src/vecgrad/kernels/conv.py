@@ -1,19 +1,20 @@
 """Direct convolution, forward and data gradient: one gather kernel.
 
-Loops: images → block of rows (staged) → group → block of output channels → class of outputs → register
+Loops: images → block of rows (staged, or read where they lie) → group → block of output channels → class of outputs → register
 tiles → kernel rows → input channels → kernel columns. A tile's weights are read once, one behind the other; what it writes has
 been summed in registers from the first tap to the last.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vecgrad.kernels import access
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._epilogue import Places
 from vecgrad.kernels._frame import Frame
 from vecgrad.kernels._pooled import writer
+from vecgrad.kernels._rim import Cut, Live, Pass, exact
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.offer import Offer, predicted
 from vecgrad.kernels.taps import AxisClass, GatherAxis, gather_axes
@@ -66,11 +67,24 @@ class Gather:
         return nbytes * self.groups > self.machine.l2 // 2
 
     @property
+    def staged(self) -> bool:
+        """Whether inputs are copied: not where no output reads padding or, if the tile says so, no product with it is left."""
+        if self.rows.inside and self.cols.inside:
+            return False
+        high = self.row_block if self.row_block < self.rows.count else 0
+        return self.spec.tile.staged or not exact(self.rows, self.cols, self.spec.tile.rows, high)
+
+    @property
     def frame(self) -> Frame:
-        staged = not (self.rows.inside and self.cols.inside)
         channels = self.channels_in if self.weights_first else self.channels_in * self.groups
         return Frame(
-            self.rows, self.cols, self.spec.input, channels, self.spec.tile.images, self.row_block, staged
+            self.rows,
+            self.cols,
+            self.spec.input,
+            channels,
+            self.spec.tile.images,
+            self.row_block,
+            self.staged,
         )
 
 
@@ -210,7 +224,7 @@ class _Tiles:
 
     def emit(self) -> None:
         b, g = self.owner.b, self.owner.g
-        tall = min(self.owner.spec.tile.rows, g.row_block)
+        tall = min(self.owner.spec.tile.rows, g.row_block, self.rows.count)
         height = self._height(self.rows)
         if isinstance(height, int):
             full: Index = height - height % tall
@@ -233,34 +247,87 @@ class _Tiles:
         return b.most(0, b.least(g.row_block, b.sub(rows.count, self.row)))
 
     def _row_of_tiles(self, i: Value, rows: int) -> None:
-        b, spec = self.owner.b, self.owner.spec
+        b, spec, cut = self.owner.b, self.owner.spec, self._cut()
+        passes = self._passes(cut, i, rows)
         for first, end, width in balanced(self.cols.count, spec.tile.cols, spec.epilogue.unit[1]):
-            with b.loop(first, end, step=width) as loop:
-                self._tile(i, loop.i, rows, width)
+            for start, stop, live in cut.tiles(first, end, width):
+                with b.loop(start, stop, step=width) as loop:
+                    self._tile(i, loop.i, rows, width, passes, live)
 
-    def _tile(self, i: Value, j: Value, rows: int, cols: int) -> None:
-        b, g, frame = self.owner.b, self.owner.g, self.owner.frame
+    def _cut(self) -> Cut:
+        """The products with padding that are left out."""
+        g = self.owner.g
+        return Cut.of(g.rows, g.cols, self.rows, self.cols, g.channels_in, self.owner.frame.staged)
+
+    def _passes(self, cut: Cut, i: Value, rows: int) -> list[Pass]:
+        """The rows of taps of a tile of ``rows`` rows."""
+        b, g = self.owner.b, self.owner.g
+        everything = tuple(range(rows))
+        if cut.rows is None:
+            return [Pass(0, self.rows.taps, everything)] if self.rows.taps else []
+        if cut.whole(rows) and g.row_block == g.rows.count:
+            return list(cut.rows.passes())
+        return [Pass(*cut.rows.bounds(b, b.add(i, self.row), rows), everything)]
+
+    def _tile(self, i: Value, j: Value, rows: int, cols: int, passes: list[Pass], live: Live | None) -> None:
+        """live: of the tile's columns; None: all take part in all products."""
+        b, v = self.owner.b, self.owner.spec.tile.vectors
         pixels = [(n, r, c) for n in range(self.images) for r in range(rows) for c in range(cols)]
-        row_step, col_step = g.rows.advance * frame.row_bytes, g.cols.advance * frame.pixel_bytes
-        tile = Contraction(
-            b,
-            [n * frame.image_bytes + r * row_step + c * col_step for n, r, c in pixels],
-            self.owner.spec.tile.vectors,
-            self.owner.spec.tile.share,
-            b_align=b.lanes * b.item,
-        )
-        sums = tile.zeros()
-        if self.rows.taps and self.cols.taps:
-            sums = tile.run(sums, self._first_input(i, j), self.weights, self._levels())
+        sums = [[b.zero() for _ in range(v)] for _ in pixels]
+        if self.cols.taps:
+            first = self._first_input(i, j)
+            for each in passes:
+                self._pass(sums, pixels, each, first, live)
         self._write(sums, i, j, pixels)
+
+    def _pass(
+        self,
+        sums: Accumulators,
+        pixels: list[tuple[int, int, int]],
+        each: Pass,
+        first: Value,
+        live: Live | None,
+    ) -> None:
+        """Adds the products of some rows of taps to the sums of those pixels that they concern."""
+        b, g, frame, tile = self.owner.b, self.owner.g, self.owner.frame, self.owner.spec.tile
+        row_step, col_step = g.rows.advance * frame.row_bytes, g.cols.advance * frame.pixel_bytes
+        columns = set(range(self.cols.count)) if live is None else set().union(*live)
+        some = [n for n, (_, r, c) in enumerate(pixels) if r in each.outputs and c in columns]
+        if not some:
+            return
+        steps = None
+        if live is not None and self.cols.taps > 1:
+            steps = [[m for m, n in enumerate(some) if pixels[n][2] in tap] for tap in live]
+        row, channel, column = self._levels()
+        places = [
+            pixels[n][0] * frame.image_bytes + pixels[n][1] * row_step + pixels[n][2] * col_step for n in some
+        ]
+        # From the first place that is read on, so that no address in between lies outside of the image.
+        lowest = min(places)
+        if steps is not None:
+            lowest = min(places[m] + s * column.a_step for s, here in enumerate(steps) for m in here)
+        contraction = Contraction(
+            b,
+            [place - lowest for place in places],
+            tile.vectors,
+            tile.share,
+            b.lanes * b.item,
+            steps,
+        )
+        a = b.around(first, b.add(b.mul(each.first, row.a_step), lowest))
+        w = b.at(self.weights, b.mul(each.first, row.b_step))
+        levels = [replace(row, count=each.count), channel, column]
+        found = contraction.run([sums[n] for n in some], a, w, levels)
+        for n, result in zip(some, found, strict=True):
+            sums[n] = result
 
     def _first_input(self, i: Value, j: Value) -> Value:
         """What tap (0, 0) of the tile's first pixel reads."""
         b, g, frame = self.owner.b, self.owner.g, self.owner.frame
         offset = (self.rows.first - g.rows.low) * frame.row_bytes
         offset += (self.cols.first - g.cols.low) * frame.pixel_bytes
-        moved = b.at(self.frame, b.mul(i, g.rows.advance * frame.row_bytes))
-        return b.at(b.at(moved, b.mul(j, g.cols.advance * frame.pixel_bytes)), offset)
+        moved = b.around(self.frame, b.mul(i, g.rows.advance * frame.row_bytes))
+        return b.around(b.around(moved, b.mul(j, g.cols.advance * frame.pixel_bytes)), offset)
 
     def _levels(self) -> list[Level]:
         g, frame = self.owner.g, self.owner.frame

@@ -9,105 +9,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
-from vecgrad.kernels._cases import cases
+from vecgrad.kernels._ahead import Stream
+from vecgrad.kernels._cases import cases, cut
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
+from vecgrad.kernels._dw_ahead import Following, Part, Rows
+from vecgrad.kernels._dw_shape import DwShape
 from vecgrad.kernels._dw_tile import compared
+from vecgrad.kernels._dw_turned import Turned
 from vecgrad.kernels._frame import Frame
 from vecgrad.kernels._runs import copy_run, fill_run
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.offer import Offer, Refusal, predicted
-from vecgrad.kernels.taps import GatherAxis, gather_axes
 from vecgrad.spec.kernel import ConvDwSpec
-from vecgrad.spec.machine import ITEM_BYTES, Machine
-
-# Pixels of x or dy this many bytes apart share few cache sets: worth a compact copy.
-_FAR = 1024
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """What the generator needs to know about a spec."""
-
-    spec: ConvDwSpec
-    machine: Machine
-    rows: GatherAxis
-    cols: GatherAxis
-
-    @property
-    def lanes(self) -> int:
-        return self.machine.lanes(self.spec.dy.dtype)
-
-    @property
-    def item(self) -> int:
-        return ITEM_BYTES[self.spec.dy.dtype]
-
-    @property
-    def channels(self) -> int:
-        """Input channels of a group."""
-        return self.spec.conv.channels_in // self.spec.conv.groups
-
-    @property
-    def filters(self) -> int:
-        """Output channels of a group."""
-        return self.spec.conv.channels_out // self.spec.conv.groups
-
-    @property
-    def k_tile(self) -> int:
-        return self.spec.tile.vectors * self.lanes
-
-    @property
-    def tiles_per_block(self) -> int:
-        return self.spec.tile.k_block // self.k_tile
-
-    @property
-    def row_block(self) -> int:
-        return min(self.spec.tile.row_block, self.rows.count)
-
-    @property
-    def images(self) -> int:
-        """Images of a block of rows: several only where it is the whole image, else their rows would come before
-        the first one's last."""
-        return self.spec.tile.images if self.row_block == self.rows.count else 1
-
-    @property
-    def x_staged(self) -> bool:
-        far = self.spec.input.pitch * self.item >= _FAR and self.spec.tile.c_block < self.spec.input.pitch
-        return far or not (self.rows.inside and self.cols.inside)
-
-    def frame(self, channels: int) -> Frame:
-        """The rows of x that a block of dy's rows meets."""
-        return Frame(
-            self.rows, self.cols, self.spec.input, channels, self.images, self.row_block, self.x_staged
-        )
-
-    @property
-    def frame_bytes(self) -> int:
-        return self.frame(min(self.spec.tile.c_block, self.channels)).scratch_bytes
-
-    @property
-    def dy_staged(self) -> bool:
-        """Copied where whole vectors of k cannot be read in place, or lie far apart."""
-        dy = self.spec.dy
-        last = self.spec.conv.channels_out - self.filters + -(-self.filters // self.lanes) * self.lanes
-        return last > dy.pitch or dy.pitch * self.item >= _FAR
-
-    @property
-    def dy_bytes(self) -> int:
-        if not self.dy_staged:
-            return 0
-        return self.images * self.row_block * self.cols.count * self.k_tile * self.item
-
-
-def _shape(spec: ConvDwSpec, machine: Machine) -> _Shape:
-    return _Shape(spec, machine, *gather_axes(spec.conv.window, "forward"))
+from vecgrad.spec.machine import Machine
 
 
 def scratch_bytes(spec: ConvDwSpec, machine: Machine) -> int:
     """Bytes of scratch that the kernel uses."""
-    shape = _shape(spec, machine)
-    return shape.frame_bytes + shape.dy_bytes
+    return DwShape.of(spec, machine).places[-1]
 
 
 def offer(spec: ConvDwSpec, machine: Machine) -> Offer | Refusal:
@@ -118,48 +39,26 @@ def offer(spec: ConvDwSpec, machine: Machine) -> Offer | Refusal:
         reason = f"{direct / 1e3:.1f} against {rowwise / 1e3:.1f} thousand cycles an image"
         return Refusal("conv_dw.direct", reason)
     read = spec.input.nbytes + spec.dy.nbytes
-    shape = _shape(spec, machine)
-    share = 0.85 * shape.filters / (-(-shape.filters // shape.lanes) * shape.lanes)
+    shape = DwShape.of(spec, machine)
+    straight = -(-shape.straight // shape.lanes) * shape.lanes
+    share = 0.85 * shape.filters / max(straight + spec.tile.turned, 1)
     seconds = predicted(machine, conv.flops, read, spec.dy.dtype, share)
     return Offer("conv_dw.direct", conv.flops, read, 0, seconds, "sums in registers over blocks of rows")
 
 
 def generate(spec: ConvDwSpec, machine: Machine) -> str:
     """LLVM IR of the kernel."""
-    return _Generator(_shape(spec, machine)).module()
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What one pass over the pixels covers: a group's block of input channels, k tiles first … end.
-
-    channels: of the block.
-    """
-
-    group: Value
-    channel: Value
-    channels: int
-    first: Index
-    end: Index
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The block of rows in work: ``images`` images from ``image`` on, ``count`` rows from ``row`` on."""
-
-    image: Value
-    images: Index
-    row: Index
-    count: Index
+    return _Generator(DwShape.of(spec, machine)).module()
 
 
 class _Generator:
-    def __init__(self, shape: _Shape) -> None:
+    def __init__(self, shape: DwShape) -> None:
         self.shape = shape
         self.spec = shape.spec
         self.tile = shape.spec.tile
         self.b = Builder(shape.machine, shape.spec.dy.dtype)
         self.x, self.dy, self.slab = (self.b.operand(n) for n in range(3))
+        self.turned = Turned(self.b, shape, self.dy)
 
     def module(self) -> str:
         (self._all if self.spec.mode == "images" else self._task)()
@@ -170,19 +69,23 @@ class _Generator:
         b, s = self.b, self.shape
         r, c, k, f = self.spec.conv.weight_shape
         fill_run(b, self.slab, r * c * k * f)
+        self.turned.clear()
         whole, rest = divmod(s.channels, self.tile.c_block)
 
-        def body(rows: _Rows) -> None:
+        def body(rows: Rows) -> None:
             with b.loop(0, self.spec.conv.groups) as group:
-                tiles = s.filters // s.k_tile
+                tiles = s.straight // s.k_tile
                 with b.loop(0, whole) as block:
                     channel = b.mul(block.i, self.tile.c_block)
-                    self._part(rows, _Part(group.i, channel, self.tile.c_block, 0, tiles), b.int64(1))
+                    self._part(rows, Part(group.i, channel, self.tile.c_block, 0, tiles), b.int64(1))
                 if rest:
                     channel = b.int64(whole * self.tile.c_block)
-                    self._part(rows, _Part(group.i, channel, rest, 0, tiles), b.int64(1))
+                    self._part(rows, Part(group.i, channel, rest, 0, tiles), b.int64(1))
 
         self._walk(b.int64(0), b.images, body)
+        with b.loop(0, whole) as block:
+            self.turned.finish(self.slab, b.mul(block.i, self.tile.c_block), self.tile.c_block)
+        self.turned.finish(self.slab, b.int64(whole * self.tile.c_block), rest)
 
     def _task(self) -> None:
         b, s, spec = self.b, self.shape, self.spec
@@ -194,16 +97,19 @@ class _Generator:
         start = b.mul(part, spec.images_per_group)
         end = b.least(n, b.add(start, spec.images_per_group))
         first = b.mul(k_block, s.tiles_per_block)
-        tiles = b.least(b.add(first, s.tiles_per_block), s.filters // s.k_tile)
+        tiles = b.least(b.add(first, s.tiles_per_block), s.straight // s.k_tile)
         is_last = b.let("i64", f"zext {b.icmp('eq', k_block, spec.k_blocks - 1)} to i64")
         last_channels = s.channels - (spec.c_blocks - 1) * self.tile.c_block
         for channels in cases(b, c_block, spec.c_blocks - 1, self.tile.c_block, last_channels):
             channel = b.mul(c_block, self.tile.c_block)
-            work = _Part(group, channel, channels, first, tiles)
+            work = Part(group, channel, channels, first, tiles)
             self._clear(work, k_block)
+            self.turned.clear()
             self._walk(start, end, functools.partial(self._part, part=work, with_rest=is_last))
+            with b.when(b.icmp("ne", is_last, 0)):
+                self.turned.finish(self.slab, channel, channels)
 
-    def _clear(self, part: _Part, k_block: Value) -> None:
+    def _clear(self, part: Part, k_block: Value) -> None:
         """Zeros in the task's block of the slab."""
         b, s, spec = self.b, self.shape, self.spec
         last = s.filters - (spec.k_blocks - 1) * self.tile.k_block
@@ -213,67 +119,94 @@ class _Generator:
                 line = b.add(b.mul(tap.i, s.channels), channel.i)
                 fill_run(b, b.at(block, b.mul(line, spec.conv.channels_out * s.item)), count)
 
-    def _entry(self, part: _Part, k: Index) -> Value:
+    def _entry(self, part: Part, k: Index) -> Value:
         """The slab's entry (0, 0, first channel, k) of the part."""
         b, s = self.b, self.shape
         column = b.add(b.mul(part.group, s.filters), k)
         return b.entry(self.slab, b.add(b.mul(part.channel, self.spec.conv.channels_out), column))
 
     # --- the walk over blocks of rows -----------------------------------------------------------------
-    def _walk(self, start: Value, end: Value, body: Callable[[_Rows], None]) -> None:
+    def _walk(self, start: Value, end: Value, body: Callable[[Rows], None]) -> None:
         """``body`` for each block of rows, or of several images where those are small."""
         b, s = self.b, self.shape
         with b.loop(start, end, step=s.images) as image:
             images = b.least(s.images, b.sub(end, image.i)) if s.images > 1 else 1
             if s.row_block == s.rows.count:
-                body(_Rows(image.i, images, 0, s.row_block))
+                body(Rows(image.i, images, 0, s.row_block))
                 return
             with b.loop(0, s.rows.count, step=s.row_block) as row:
                 exact = s.rows.count % s.row_block == 0
                 rest = s.row_block if exact else b.least(s.row_block, b.sub(s.rows.count, row.i))
-                body(_Rows(image.i, images, row.i, rest))
+                body(Rows(image.i, images, row.i, rest))
 
-    def _part(self, rows: _Rows, part: _Part, with_rest: Value) -> None:
+    def _part(self, rows: Rows, part: Part, with_rest: Value) -> None:
         """One block of rows and of input channels: stage x, then each tile of k."""
         b, s = self.b, self.shape
         frame = s.frame(part.channels)
         source = b.at(self.x, b.mul(rows.image, self.spec.input.nbytes))
         source = b.entry(source, b.add(b.mul(part.group, s.channels), part.channel))
         x = frame.stage(b, b.scratch, source, rows.row, rows.count, rows.images)
-        with b.loop(part.first, part.end, at_least_once=False) as tile:
-            self._k_tile(rows, part, frame, x, b.mul(tile.i, s.k_tile), s.k_tile)
-        rest = s.filters % s.k_tile
-        if rest:
+        if s.straight >= s.k_tile:
+            with b.loop(part.first, part.end, at_least_once=False) as tile:
+                self._k_tile(rows, part, frame, x, b.mul(tile.i, s.k_tile), s.k_tile)
+        rest = s.straight % s.k_tile
+        if rest or self.tile.turned:
             with b.when(b.icmp("ne", with_rest, 0)):
-                self._k_tile(rows, part, frame, x, b.int64(s.filters - rest), rest)
+                if rest:
+                    self._k_tile(rows, part, frame, x, b.int64(s.straight - rest), rest)
+                following = Following(b, s, (self.x, self.dy), rows, part)
+                self.turned.add(following, frame, x, functools.partial(self._met, rows))
 
-    def _k_tile(self, rows: _Rows, part: _Part, frame: Frame, x: Value, k: Value, count: int) -> None:
+    def _k_tile(self, rows: Rows, part: Part, frame: Frame, x: Value, k: Value, count: int) -> None:
         """``count`` output channels from ``k`` on of the group: every tap and input channel of the part."""
         b, s, spec = self.b, self.shape, self.spec
         dy, steps = self._dy(rows, part, k, count)
         block = self._entry(part, k)
+        following = Following(b, s, (self.x, self.dy), rows, part)
+        done = following.done(k)
         kernel_rows, kernel_cols = spec.conv.window.kernel
         for r0, r1, tr in cut(kernel_rows, self.tile.rows):
             for s0, s1, ts in cut(kernel_cols, self.tile.cols):
                 with b.loop(r0, r1, step=tr) as r, b.loop(s0, s1, step=ts) as q:
+                    met, skipped = self._met(rows, r.i, tr)
                     here = b.at(x, b.mul(r.i, s.rows.tap_step * frame.row_bytes))
+                    here = b.at(here, b.mul(skipped, s.rows.advance * frame.row_bytes))
                     here = b.at(here, b.mul(q.i, s.cols.tap_step * frame.pixel_bytes))
                     tap = b.add(b.mul(r.i, kernel_cols), q.i)
+                    visited = b.add(b.mul(r.i, kernel_cols), b.mul(q.i, tr))
+                    visited = b.add(done, b.mul(visited, part.channels))
                     line = b.at(block, b.mul(tap, s.channels * spec.conv.channels_out * s.item))
                     for c0, c1, tc in cut(part.channels, self.tile.channels):
                         with b.loop(c0, c1, step=tc) as c:
                             self._tile(
-                                rows,
+                                met,
                                 frame,
                                 b.entry(here, c.i),
-                                dy,
+                                b.at(dy, b.mul(skipped, steps[1])),
                                 steps,
                                 b.at(line, b.mul(c.i, spec.conv.channels_out * s.item)),
                                 (tr, ts, tc),
                                 count,
+                                following.streams(b.add(visited, b.mul(c.i, tr * ts)), tr * ts * tc),
                             )
 
-    def _dy(self, rows: _Rows, part: _Part, k: Value, count: int) -> tuple[Value, tuple[int, int, int]]:
+    def _met(self, rows: Rows, r: Value, count: int) -> tuple[Rows, Index]:
+        """Those of the rows whose products through kernel rows r … r + count − 1 are not all with padding; how many come before.
+
+        A product with padding adds 0, so bits are the same.
+        """
+        b, s, axis = self.b, self.shape, self.spec.conv.window.rows
+        if not s.leaves_out:
+            return rows, 0
+        reach = b.mul(r, axis.dilation)
+        low = b.most(b.sub(axis.before - axis.dilation * (count - 1) + axis.stride - 1, reach), 0)
+        end = b.most(b.sub(axis.size - 1 + axis.before + axis.stride, reach), 0)
+        low, end = (b.sub(b.div(each, axis.stride), rows.row) for each in (low, end))
+        low = b.least(b.most(low, 0), rows.count)
+        end = b.least(b.most(end, low), rows.count)
+        return replace(rows, count=b.sub(end, low)), low
+
+    def _dy(self, rows: Rows, part: Part, k: Value, count: int) -> tuple[Value, tuple[int, int, int]]:
         """dy's channels k … k + count of the block of rows, and its steps in bytes: image, row, pixel."""
         b, s, dy = self.b, self.shape, self.spec.dy
         source = b.at(self.dy, b.mul(rows.image, dy.nbytes))
@@ -281,7 +214,7 @@ class _Generator:
         source = b.entry(source, b.add(b.mul(part.group, s.filters), k))
         if not s.dy_staged:
             return source, (dy.nbytes, dy.row * s.item, dy.pitch * s.item)
-        target = b.at(b.scratch, s.frame_bytes)
+        target = b.at(b.scratch, s.places[0])
         pixel = -(-count // s.lanes) * s.lanes * s.item
         line = s.cols.count * pixel
         height = s.row_block * line
@@ -296,7 +229,7 @@ class _Generator:
 
     def _tile(
         self,
-        rows: _Rows,
+        rows: Rows,
         frame: Frame,
         x: Value,
         dy: Value,
@@ -304,6 +237,7 @@ class _Generator:
         slab: Value,
         shape: tuple[int, int, int],
         count: int,
+        streams: list[Stream],
     ) -> None:
         """One register tile: load its sums, walk the pixels, store them."""
         b, s, conv = self.b, self.shape, self.spec.conv
@@ -317,6 +251,8 @@ class _Generator:
             vectors,
             self.tile.share,
             s.item,
+            streams=streams,
+            hidden=True,
         )
         place = [
             ((r * conv.window.cols.kernel + q) * s.channels + c) * conv.channels_out * s.item
@@ -336,10 +272,3 @@ class _Generator:
         for at, row in zip(place, sums, strict=True):
             for v, value in enumerate(row):
                 b.store_lanes(value, b.at(slab, at + v * width), real[v])
-
-
-def cut(count: int, most: int) -> list[tuple[int, int, int]]:
-    """0 … count − 1 in tiles of ``most`` and one of what is left: (first, end, width) of each run."""
-    most = min(most, count)
-    end = count - count % most
-    return [(0, end, most), (end, count, count - end)] if end < count else [(0, end, most)]

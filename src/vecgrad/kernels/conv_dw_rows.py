@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vecgrad.kernels._cases import cut
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._dw_tile import compared, rowwise_refusal
 from vecgrad.kernels._frame import Frame
 from vecgrad.kernels._runs import copy_run, fill_run
 from vecgrad.kernels.builder import Builder, Index, Value
-from vecgrad.kernels.conv_dw import cut
 from vecgrad.kernels.offer import Offer, Refusal, predicted
 from vecgrad.kernels.taps import AxisClass, GatherAxis, forward_axis
 from vecgrad.spec.geometry import Axis

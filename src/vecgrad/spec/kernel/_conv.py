@@ -17,6 +17,7 @@ class Tile:
     vectors: vectors of output channels held in registers; images × rows × cols: the pixels held with them
     (a row's remainder is spread over its tiles). row_block: rows whose inputs are staged together.
     share: neighbouring kernel columns whose weights are held too, so that they share loads of inputs.
+    staged: whether inputs are copied with the padding around them. If not, tiles have one row or all of them.
     """
 
     vectors: int
@@ -25,6 +26,7 @@ class Tile:
     cols: int = 1
     row_block: int = 1
     share: int = 1
+    staged: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class DwTile:
     channels held with them. images × row_block: rows of dy that are summed while a tile stays in
     registers. k_block, c_block: channels of a task, and of what is staged. share: neighbouring pixels whose dy
     is held too, so that they share loads of x. rowwise: lanes are (kernel column, filter) of a kernel row instead of
-    filters; then mode *images*, one group, columns side by side, and cols, images and share are 1.
+    filters; then mode *images*, one group, columns side by side, and cols, images and share are 1. turned: the last filters (of one
+    group) whose lanes are input channels instead: they would fill little of a vector.
     """
 
     vectors: int
@@ -101,6 +104,7 @@ class DwTile:
     c_block: int = 64
     share: int = 1
     rowwise: bool = False
+    turned: int = 0
 
 
 @dataclass(frozen=True)
