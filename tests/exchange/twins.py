@@ -132,8 +132,8 @@ def _imagenet(blocks: tuple[int, ...], bottleneck: bool, small: bool = False) ->
     conv = nn.Conv2d(3, 64, 3, 1, 1, bias=False) if small else nn.Conv2d(3, 64, 7, 2, 3, bias=False)
     return _named(
         conv1=conv, bn1=nn.BatchNorm2d(64), relu=nn.ReLU(),
-        maxpool=nn.Identity() if small else nn.MaxPool2d(3, 2, 1), **_stages(blocks, 64, 64, bottleneck), avgpool=nn.AdaptiveAvgPool2d(1),
-        flat=nn.Flatten(), fc=nn.Linear(2048 if bottleneck else 512, 10),
+        maxpool=nn.Identity() if small else nn.MaxPool2d(3, 2, 1), **_stages(blocks, 64, 64, bottleneck),
+        avgpool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), fc=nn.Linear(2048 if bottleneck else 512, 10),
     )  # fmt: skip
 
 

@@ -52,8 +52,14 @@ def test_mobilenet_for_any_size(size: int) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: zoo.resnet20(size=30), lambda: zoo.resnet18(size=100), lambda: zoo.resnet18(size=36), lambda: zoo.mobilenet(size=80), lambda: zoo.mobilenet(width=0)],
-)  # fmt: skip
+    [
+        lambda: zoo.resnet20(size=30),
+        lambda: zoo.resnet18(size=100),
+        lambda: zoo.resnet18(size=36),
+        lambda: zoo.mobilenet(size=80),
+        lambda: zoo.mobilenet(width=0),
+    ],
+)
 def test_sizes_that_do_not_work(make: object) -> None:
     assert callable(make)
     with pytest.raises(ArgumentError, match="must be a"):
