@@ -64,8 +64,8 @@ class Partial(NamedTuple):
 def merged(a: Partial, b: Partial) -> Partial:
     """The same of two parts together (Chan, Golub and LeVeque 1979): no difference of large squares is ever taken.
 
-    >>> merged(Partial(2.0, 2.0, 2.0), Partial(2.0, 4.0, 2.0))
-    Partial(count=4.0, mean=3.0, squares=8.0)
+    >>> [float(number) for number in merged(Partial(2.0, 2.0, 2.0), Partial(2.0, 4.0, 2.0))]
+    [4.0, 3.0, 8.0]
     """
     count = a.count + b.count
     share = b.count / np.where(count == 0, 1, count)

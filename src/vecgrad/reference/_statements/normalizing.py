@@ -1,4 +1,4 @@
-"""Normalization within an image, dropout, and the layers that run a window backward."""
+"""Normalization over a batch and within an image, dropout, and the layers that run a window backward."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from vecgrad.reference._statements._record import Equation, Trial, trial
 from vecgrad.reference.calculus import differences, gradient
 from vecgrad.reference.masks import keep
 from vecgrad.reference.normalization import (
+    Partial,
+    batch_norm,
+    batch_norm_backward,
     group_norm,
     group_norm_backward,
     layer_norm,
     layer_norm_backward,
+    merged,
+    moments,
 )
 from vecgrad.reference.tensors import unvec
 from vecgrad.spec.geometry import Axis, Window
@@ -38,6 +43,53 @@ def _by_loops(x: Array, gamma: Array, beta: Array, groups: int) -> Array:
                 channels
             ]
     return y
+
+
+def _weighted(x: Array, w: Array) -> tuple[Array, Array]:
+    """Weighted mean and variance of the columns of x, row by row; accepts complex numbers."""
+    count = sum(w)
+    mean = sum(wi * row for wi, row in zip(w, x, strict=True)) / count
+    return mean, sum(wi * (row - mean) ** 2 for wi, row in zip(w, x, strict=True)) / count
+
+
+def _batch_norm(draw: Draw) -> Trial:
+    shape = (draw.size(2, 4, small=2), draw.size(1, 3, small=1), 2, draw.size(1, 3, small=2))
+    x, t = draw.reals(*shape), draw.reals(*shape)
+    gamma, beta, w = draw.reals(shape[-1]), draw.reals(shape[-1]), np.abs(draw.reals(shape[0])) + 0.5
+    y, mean, rate = batch_norm(x, gamma, beta, w, _EPSILON)
+    dx, dgamma, dbeta = batch_norm_backward(x, gamma, w, mean, rate, t)
+    rows = np.repeat(w, shape[1] * shape[2])
+
+    def by_rows(x: Array, gamma: Array, beta: Array) -> Array:
+        m, v = _weighted(x.reshape(-1, shape[-1]), rows)
+        return np.asarray((x - m) / np.sqrt(v + _EPSILON) * gamma + beta)
+
+    def z(x: Array, gamma: Array, beta: Array) -> Array:
+        return np.asarray(np.sum(by_rows(x, gamma, beta) * t))
+
+    return trial(
+        {"x": x, "w": w, "γ": gamma, "β": beta, "∂z/∂y": t},
+        ("y", y, "row by row", by_rows(x, gamma, beta)),
+        ("∂z/∂x", dx, "by complex steps", gradient(lambda v: z(v, gamma, beta), x)),
+        ("∂z/∂γ", dgamma, "by complex steps", gradient(lambda v: z(x + 0j, v, beta), gamma)),
+        ("∂z/∂β", dbeta, "by complex steps", gradient(lambda v: z(x + 0j, gamma, v), beta)),
+    )
+
+
+def _moments(draw: Draw) -> Trial:
+    n, m, channels = draw.size(1, 4, small=2), draw.size(1, 4, small=1), draw.size(1, 3, small=2)
+    x, w = draw.reals(n + m, channels), np.abs(draw.reals(n + m)) + 0.5
+    parts = []
+    for at in (slice(n), slice(n, None)):
+        mean, variance = moments(x[at], w[at])
+        parts.append(Partial(float(w[at].sum()), mean, variance * w[at].sum()))
+    count, mean, squares = merged(*parts)
+    whole = _weighted(x, w)
+    return trial(
+        {"x": x, "w": w},
+        ("m", mean, "of all rows", whole[0]),
+        ("v", squares / count, "of all rows", whole[1]),
+    )
 
 
 def _group_norm(draw: Draw) -> Trial:
@@ -160,6 +212,15 @@ def _dropout(draw: Draw) -> Trial:
 
 
 GENERAL = (
+    Equation(
+        "batch-norm",
+        "batch normalization",
+        "∂z/∂x = γ r (∂z/∂y − w/N ∘ (∂z/∂β + x̂ ∂z/∂γ)), ∂z/∂γ = (∂z/∂y)ᵀx̂, ∂z/∂β = Σ ∂z/∂y",
+        _batch_norm,
+    ),
+    Equation(
+        "moments", "moments of parts", "m = m₁ + δ N₂/N, S = S₁ + S₂ + δ² N₁N₂/N, δ = m₂ − m₁", _moments
+    ),
     Equation(
         "dropout", "dropout", "y = D x, ∂z/∂x = D ∂z/∂y with a random diagonal D drawn by counter", _dropout
     ),
