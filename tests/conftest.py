@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set before the first program and before any worker process, so that all of them share one cache."""
+    # What a shell starts in the background ignores Ctrl-C, and would hand that on to the tests of it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if _CACHE not in os.environ:
         os.environ[_CACHE] = config.stash[_OURS] = tempfile.mkdtemp(prefix="vecgrad-tests-")
 

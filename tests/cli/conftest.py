@@ -42,9 +42,7 @@ def spawn() -> Callable[..., subprocess.Popen[str]]:
     """``spawn("train", …, stdout=…)``: a command as a process of its own; options as ``Popen`` takes them."""
 
     def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
-        # What a shell starts in the background ignores Ctrl-C, and hands that on; a user's terminal does not.
-        code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        code += "from vecgrad.cli import main; main(prog_name='vecgrad')"
+        code = "from vecgrad.cli import main; main(prog_name='vecgrad')"
         given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
         environment = {"PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(Path(vecgrad.__file__).parents[1])}
         environment = dict(options.pop("env", os.environ)) | environment  # type: ignore[call-overload]
