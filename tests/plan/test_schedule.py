@@ -23,8 +23,8 @@ WIDE = Network(
     (32, 32, 3), batch=128,
 )  # fmt: skip
 ALL = {"wide": WIDE, "large": LARGE, "lenet": LENET, **NETWORKS}
-# Fields of a record: where its parameter's entries begin, and how many.
-PARAMETER, LENGTH = 5, 6
+# Fields of a record: where its gradient and its parameter's entries begin, and how many.
+DESTINATION, PARAMETER, LENGTH = 3, 5, 6
 MACHINES = pytest.mark.parametrize("machine", [AVX512, AVX2], ids=lambda m: m.isa)
 
 
@@ -121,6 +121,19 @@ def test_what_is_packed_in_a_step_is_packed_before_it_is_read() -> None:
                 assert buffer.base == "arena"
                 assert touches[0] == number < touches[1]
     assert packs
+
+
+def test_a_gradient_in_the_arena_lives_until_its_update() -> None:
+    draft, plan = drafted(WIDE, AVX512, SGD(momentum=0.9))
+    found = 0
+    for number, call in numbered(plan):
+        if call.op == "update" and call.operands[2].base == "arena":
+            first = call.operands[0].offset // (8 * len(plan.segments[0]))
+            place = plan.segments[first][DESTINATION] * 4
+            made = [b for b in draft.buffers if b.base == "arena" and b.offset == place and b.touches]
+            assert number in {max(when for when, _ in buffer.touches) for buffer in made}
+            found += 1
+    assert found
 
 
 def test_gradients_are_no_results_of_a_step() -> None:
