@@ -4,8 +4,8 @@ A tile of neighbouring outputs is held in registers; each input vector is loaded
 that it meets, with weights that are vectors of channels too. Which taps meet an image is known for every tile when code is written,
 so no product with padding is formed and nothing is staged. Weights are read as they are.
 
-Loops: images → tile of rows → vector of channels → tile of columns → inputs; where weights are too many for registers, kernel rows
-are a loop around the inputs of a row.
+Loops: images → tile of rows → tile of columns → vector of channels → inputs, so that memory is read in the order in which it lies;
+where weights are too many for registers: images → row → vector of channels → tile of columns → kernel rows → inputs of a row.
 """
 
 from __future__ import annotations
@@ -101,23 +101,23 @@ class _Generator:
                 row = b.add(b.mul(tile.i, run.size), run.first)
                 here = b.at(source, moved)
                 full, rest = self._vectors()
-                with b.loop(0, full, step=b.lanes) as channel:
-                    self._held(run, self._strip(here, image, row, channel.i, b.lanes))
-                if rest:
-                    self._held(run, self._strip(here, image, row, b.int64(full), rest))
+                for right in self.cols.runs(self.spec.tile.cols):
+                    with b.loop(0, right.count) as col:
+                        with b.loop(0, full, step=b.lanes) as channel:
+                            self._held(run, right, col.i, self._strip(here, image, row, channel.i, b.lanes))
+                        if rest:
+                            self._held(run, right, col.i, self._strip(here, image, row, b.int64(full), rest))
 
-    def _held(self, run: Run, strip: _Strip) -> None:
-        taps = {(r, s) for r in {m.tap for m in run.meetings} for s in range(self.cols.axis.kernel)}
+    def _held(self, run: Run, right: Run, tile: Value, strip: _Strip) -> None:
+        taps = {(m.tap, n.tap) for m in run.meetings for n in right.meetings}
         weights = {tap: self._weight(strip, strip.weights, *tap) for tap in sorted(taps)}
-        for right in self.cols.runs(self.spec.tile.cols):
-            with self.b.loop(0, right.count) as tile:
-                pixel = self._pixel(strip.source, right, tile.i)
-                sums = self._zeros(run.size, right.size)
-                for i in run.inputs:
-                    line = self.b.at(pixel, i * self.row_bytes)
-                    down = [(m.t, m.tap) for m in run.at(i)]
-                    sums = self._row(sums, right, line, down, weights, strip.count)
-                self._write(sums, strip, right, tile.i)
+        pixel = self._pixel(strip.source, right, tile)
+        sums = self._zeros(run.size, right.size)
+        for i in run.inputs:
+            line = self.b.at(pixel, i * self.row_bytes)
+            down = [(m.t, m.tap) for m in run.at(i)]
+            sums = self._row(sums, right, line, down, weights, strip.count)
+        self._write(sums, strip, right, tile)
 
     # --- one kernel row of weights in registers -----------------------------------------------------------
     def _single_rows(self, image: Value, source: Value) -> None:

@@ -1,9 +1,10 @@
-"""Weight gradient of a depthwise convolution: lanes are channels, a sum for each tap stays in registers for a whole image.
+"""Weight gradient of a depthwise convolution: lanes are channels, a sum for each tap stays in registers for a row of dy.
 
 dy's pixels of a tile are held too, so that each vector of x is loaded once for the kernel columns it meets. Where taps are too many
 for the registers, kernel rows are taken in groups. The chain of an entry is the direct kernel's.
 
-Loops: images → group of kernel rows → vector of channels → rows → tile of columns.
+Loops: images → group of kernel rows → rows → vector of channels → tile of columns. Sums lie in the slab between rows; taken
+row by row, x and dy are read in the order in which they lie in memory, and three rows of x stay near.
 """
 
 from __future__ import annotations
@@ -68,34 +69,38 @@ class _Generator:
     def module(self) -> str:
         b, conv = self.b, self.spec.conv
         fill_run(b, self.slab, conv.window.taps * conv.channels_in)
-        rest = conv.channels_in % b.lanes
-        full = conv.channels_in - rest
         with b.loop(0, b.images) as image:
             for group in self.groups:
-                with b.loop(0, full, step=b.lanes) as channel:
-                    self._image(image.i, group, channel.i, b.lanes)
-                if rest:
-                    self._image(image.i, group, b.int64(full), rest)
+                self._image(image.i, group)
         return b.function(self.spec.name)
 
-    def _image(self, image: Value, group: range, channel: Value, count: int) -> None:
-        """``count`` channels of an image, with the taps of some kernel rows."""
+    def _image(self, image: Value, group: range) -> None:
+        """An image, with the taps of some kernel rows."""
         b, spec = self.b, self.spec
-        x = b.entry(b.at(self.x, b.mul(image, spec.input.nbytes)), channel)
-        dy = b.entry(b.at(self.dy, b.mul(image, spec.dy.nbytes)), channel)
-        slab = b.entry(self.slab, channel)
-        places = {tap: b.at(slab, at) for tap, at in self._places(group)}
-        sums = {tap: b.load_lanes(place, count) for tap, place in places.items()}
+        x = b.at(self.x, b.mul(image, spec.input.nbytes))
+        dy = b.at(self.dy, b.mul(image, spec.dy.nbytes))
+        rest = spec.conv.channels_in % b.lanes
+        full = spec.conv.channels_in - rest
         for run in self.rows.runs(1, group):
             if not run.meetings:
                 continue
-            with b.loop(0, run.count, carried=list(sums.values())) as row:
+            with b.loop(0, run.count) as row:
                 moved = b.add(b.mul(row.i, run.advance), run.source)
                 here = b.at(x, b.mul(moved, spec.input.row * self.item))
                 there = b.at(dy, b.mul(b.add(row.i, run.first), spec.dy.row * self.item))
-                now = self._row(dict(zip(sums, row.carried, strict=True)), run, here, there, count)
-                row.again(*now.values())
-            sums = dict(zip(sums, row.results, strict=True))
+                with b.loop(0, full, step=b.lanes) as channel:
+                    self._channels(run, group, here, there, channel.i, b.lanes)
+                if rest:
+                    self._channels(run, group, here, there, b.int64(full), rest)
+
+    def _channels(self, run: Run, group: range, x: Value, dy: Value, channel: Value, count: int) -> None:
+        """``count`` channels of a row of dy: sums lie in the slab between rows."""
+        b = self.b
+        slab = b.entry(self.slab, channel)
+        met = {m.tap for m in run.meetings}
+        places = {tap: b.at(slab, at) for tap, at in self._places(group) if tap[0] in met}
+        sums = {tap: b.load_lanes(place, count) for tap, place in places.items()}
+        sums = self._row(sums, run, b.entry(x, channel), b.entry(dy, channel), count)
         for tap, place in places.items():
             b.store_lanes(sums[tap], place, count)
 
