@@ -1,4 +1,4 @@
-"""Gather, sliding window or Winograd: the algorithm of a convolution's directions, from shapes and the batch alone.
+"""Gather, sliding window, Winograd or depthwise: the algorithm of a convolution's directions, from shapes and the batch alone.
 
 An algorithm is part of the bits, so neither the machine nor a timing has a say: equal programs choose alike
 everywhere.
@@ -13,7 +13,8 @@ from typing import Literal, TypeVar
 from vecgrad.kernels import _pooled as _pooling
 from vecgrad.kernels import _slide_tile as sliding
 from vecgrad.kernels import _winograd_cost as cost
-from vecgrad.kernels import _within, choose, dense, slide, winograd
+from vecgrad.kernels import _within, choose, dense, depthwise, slide, winograd
+from vecgrad.kernels._depthwise_tile import refusal as _not_depthwise
 from vecgrad.kernels._gather_tile import gather_cycles
 from vecgrad.kernels._winograd_tiles import Grid
 from vecgrad.spec.geometry import Conv
@@ -22,6 +23,7 @@ from vecgrad.spec.kernel import (
     ConvDxSpec,
     ConvSpec,
     DenseSpec,
+    DepthwiseSpec,
     Epilogue,
     KernelSpec,
     PackSpec,
@@ -68,7 +70,7 @@ class Gathered:
     tasks it is cut into (0: chunks of images), and what was not chosen, with the reason. not_pooled: why the spec leaves the
     epilogue's pooling to a pass of its own."""
 
-    spec: ConvSpec | ConvDxSpec | DenseSpec | SlideSpec | WinogradSpec
+    spec: ConvSpec | ConvDxSpec | DenseSpec | DepthwiseSpec | SlideSpec | WinogradSpec
     pack: PackSpec | SlidePackSpec | WinogradPackSpec | None
     tasks: int = 0
     refused: tuple[str, ...] = ()
@@ -97,6 +99,8 @@ def gather(
         conv, direction, input, output, machine, epilogue, scalars, images, batch, direct_by_blocks,
         weights_change,
     )  # fmt: skip
+    if not _not_depthwise(conv):
+        return _depthwise(asked)
     refused: tuple[str, ...] = ()
     for name, family in (("winograd", _winograd), ("slide", _slide)):
         found = family(asked, algorithm)
@@ -130,8 +134,8 @@ class _Asked:
         """The epilogue, without its pooling where the family of kernels cannot pool; the reason."""
         if self.epilogue.pool is None:
             return self.epilogue, ""
-        reason = "its windows are finished pixel by pixel"
-        if family != "slide":
+        reason = "its tiles are not made of whole windows"
+        if family not in ("slide", "depthwise"):
             reason = _pooling.refusal(self.epilogue.pool.window, family == "winograd")
         if not reason:
             return self.epilogue, ""
@@ -171,6 +175,16 @@ def _winograd(asked: _Asked, algorithm: Algorithm) -> Gathered | str:
         spec, tasks = _within.winograd(spec, cycles, asked.machine)
         return Gathered(spec, winograd.pack(spec, asked.machine), tasks, refused, not_pooled)
     return Gathered(spec, pack, spec.tasks if groups else 0, refused, not_pooled)
+
+
+def _depthwise(asked: _Asked) -> Gathered:
+    """Channel by channel. The sums are the direct kernel's, to the bit."""
+    epilogue, not_pooled = asked.pooled("depthwise")
+    spec = depthwise.depthwise_spec(
+        asked.conv, asked.direction == "dx", asked.input, asked.output, asked.machine,
+        epilogue=epilogue, scalars=asked.scalars,
+    )  # fmt: skip
+    return Gathered(spec, None, 0, (), not_pooled)
 
 
 def _slide(asked: _Asked, algorithm: Algorithm) -> Gathered | str:

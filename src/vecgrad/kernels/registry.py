@@ -15,6 +15,8 @@ from vecgrad.kernels import (
     conv_dw,
     conv_dw_rows,
     dense,
+    depthwise,
+    depthwise_dw,
     flat,
     keep,
     maps,
@@ -76,6 +78,9 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("conv_dx.direct", specs.ConvDxSpec, conv.offer, conv.generate, conv.scratch_bytes),
     Kernel("conv.dense", specs.DenseSpec, dense.offer, dense.generate, dense.scratch_bytes),
     Kernel("conv_dx.dense", specs.DenseDxSpec, dense.offer, dense.generate, dense.scratch_bytes),
+    Kernel("conv.depthwise", specs.DepthwiseSpec, depthwise.offer, depthwise.generate),
+    Kernel("conv_dx.depthwise", specs.DepthwiseDxSpec, depthwise.offer, depthwise.generate),
+    Kernel("conv_dw.depthwise", specs.ConvDwSpec, depthwise_dw.offer, depthwise_dw.generate),
     Kernel("conv_dw.direct", specs.ConvDwSpec, conv_dw.offer, conv_dw.generate, conv_dw.scratch_bytes),
     Kernel(
         "conv_dw.rows",

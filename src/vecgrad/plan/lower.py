@@ -294,7 +294,7 @@ class Lowering:
         if flat is not None:
             conv, layout = flat, flat_layout(layout)
         length = size(conv.weight_shape)
-        batch, beside = self.draft.batch_size, length <= BESIDE
+        batch, beside = self.draft.batch_size, length <= BESIDE or conv.depthwise
         found = algorithm.weight_gradient(
             conv, layout, dy, self.machine, images=self.draft.images_per_chunk, batch=batch,
             groups=None if beside else lambda blocks, least, most: image_groups(blocks, batch, least, most),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from vecgrad.spec.kernel import KernelSpec, SlideTile, WinogradTile
+from vecgrad.spec.kernel import DepthwiseTile, KernelSpec, SlideTile, WinogradTile
 from vecgrad.spec.machine import Machine
 from vecgrad.spec.tensor import Layout
 
@@ -177,6 +177,8 @@ def _tile(tile: object) -> str:
         return f"{tile.scalars}×{vectors}v/{tile.block}"
     if isinstance(tile, SlideTile):
         return f"{tile.rows}px×{tile.channels}c window"
+    if isinstance(tile, DepthwiseTile):
+        return f"{tile.rows}×{tile.cols}px"
     if getattr(tile, "rowwise", False):
         return f"{getattr(tile, 'rows', 1)}×{getattr(tile, 'channels', 1)}c×{vectors}v row"
     if hasattr(tile, "channels"):

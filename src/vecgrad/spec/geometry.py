@@ -202,6 +202,11 @@ class Conv:
         return (*self.window.kernel, self.channels_in // self.groups, self.channels_out)
 
     @property
+    def depthwise(self) -> bool:
+        """Whether each of several channels is a group of its own."""
+        return 1 < self.groups == self.channels_in == self.channels_out
+
+    @property
     def flops(self) -> int:
         """Nominal floating-point operations for one image in one direction (a multiply-add is two)."""
         p, q = self.window.out_size

@@ -7,6 +7,7 @@ cache key and its test's id. Operands are listed in the order in which the funct
 from vecgrad.spec.kernel._base import Epilogue, KernelSpec, Pooling, Unpooling, WeightsSpec
 from vecgrad.spec.kernel._conv import ConvDwSpec, ConvDxSpec, ConvSpec, DwTile, PackSpec, Tile
 from vecgrad.spec.kernel._dense import DenseDxSpec, DenseSpec, DenseTile
+from vecgrad.spec.kernel._depthwise import DepthwiseDxSpec, DepthwiseSpec, DepthwiseTile
 from vecgrad.spec.kernel._elementwise import (
     RECORD_BYTES,
     RECORD_FIELDS,
@@ -47,6 +48,9 @@ __all__ = [
     "DenseDxSpec",
     "DenseSpec",
     "DenseTile",
+    "DepthwiseDxSpec",
+    "DepthwiseSpec",
+    "DepthwiseTile",
     "DwTile",
     "Epilogue",
     "FlatMapSpec",

@@ -1,0 +1,215 @@
+"""Depthwise convolution, forward and data gradient: lanes are channels, and each has a filter of its own.
+
+A tile of neighbouring outputs is held in registers; each input vector is loaded once and added to all outputs of the tile
+that it meets, with weights that are vectors of channels too. Which taps meet an image is known for every tile when code is written,
+so no product with padding is formed and nothing is staged. Weights are read as they are.
+
+Loops: images → tile of rows → tile of columns → vector of channels → inputs, so that memory is read in the order in which it lies;
+where weights are too many for registers: images → row → vector of channels → tile of columns → kernel rows → inputs of a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from vecgrad.kernels import access
+from vecgrad.kernels._depthwise_tile import Run, depthwise_tile, lines, refusal
+from vecgrad.kernels._epilogue import Places, Writer
+from vecgrad.kernels.builder import Builder, Index, Value
+from vecgrad.kernels.offer import Offer, Refusal, predicted
+from vecgrad.kernels.taps import AxisClass, gather_axes
+from vecgrad.spec.geometry import Conv
+from vecgrad.spec.kernel import DepthwiseDxSpec, DepthwiseSpec, Epilogue
+from vecgrad.spec.machine import ITEM_BYTES, Machine
+from vecgrad.spec.tensor import Layout
+
+_PLAIN = Epilogue()
+# Which output of a tile, or which tap: (row, column).
+_Cell = tuple[int, int]
+
+
+def depthwise_spec(
+    conv: Conv, dx: bool, input: Layout, output: Layout, machine: Machine, *,
+    epilogue: Epilogue = _PLAIN, scalars: tuple[str, ...] = (),
+) -> DepthwiseSpec:  # fmt: skip
+    """The kernel of a direction."""
+    kind = DepthwiseDxSpec if dx else DepthwiseSpec
+    return kind(conv, input, output, depthwise_tile(conv, dx, machine), epilogue, scalars)
+
+
+def offer(spec: DepthwiseSpec, machine: Machine) -> Offer | Refusal:
+    """One filter for each channel."""
+    name = "conv_dx.depthwise" if isinstance(spec, DepthwiseDxSpec) else "conv.depthwise"
+    reason = refusal(spec.conv)
+    if reason:
+        return Refusal(name, reason)
+    inputs, written = spec.epilogue.traffic(spec.output)
+    read = spec.input.nbytes + inputs
+    seconds = predicted(machine, spec.conv.flops, read + written, spec.output.dtype, 0.6)
+    tile = spec.tile
+    held = "all weights" if tile.held else "a kernel row of weights"
+    return Offer(
+        name,
+        spec.conv.flops,
+        read,
+        written,
+        seconds,
+        f"{tile.rows} × {tile.cols} outputs and {held} in registers",
+    )
+
+
+def generate(spec: DepthwiseSpec, machine: Machine) -> str:
+    """LLVM IR of the kernel."""
+    return _Generator(spec, machine).module()
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """A row of tiles and a vector of channels: the first input's and the first weight's address, ``count`` lanes."""
+
+    source: Value
+    weights: Value
+    place: Places
+    count: int
+
+
+class _Generator:
+    def __init__(self, spec: DepthwiseSpec, machine: Machine) -> None:
+        self.spec = spec
+        self.dx = isinstance(spec, DepthwiseDxSpec)
+        self.rows, self.cols = lines(spec.conv, self.dx)
+        self.b = b = Builder(machine, spec.output.dtype)
+        self.item = ITEM_BYTES[spec.output.dtype]
+        self.input, self.w = b.operand(0), b.operand(1)
+        self.row_bytes, self.pixel_bytes = spec.input.row * self.item, spec.input.pitch * self.item
+        self.tap_bytes = spec.conv.channels_in * self.item
+        self.writer = Writer(b, spec.epilogue, spec.output, spec.scalars, 2)
+
+    def module(self) -> str:
+        b = self.b
+        with b.loop(0, b.images) as image:
+            source = b.at(self.input, b.mul(image.i, self.spec.input.nbytes))
+            (self._tiles_of_rows if self.spec.tile.held else self._single_rows)(image.i, source)
+        return b.function(self.spec.name)
+
+    # --- all weights in registers ---------------------------------------------------------------------
+    def _tiles_of_rows(self, image: Value, source: Value) -> None:
+        b = self.b
+        for run in self.rows.runs(self.spec.tile.rows):
+            with b.loop(0, run.count) as tile:
+                moved = b.add(b.mul(tile.i, run.advance * self.row_bytes), run.source * self.row_bytes)
+                row = b.add(b.mul(tile.i, run.size), run.first)
+                here = b.at(source, moved)
+                full, rest = self._vectors()
+                for right in self.cols.runs(self.spec.tile.cols):
+                    with b.loop(0, right.count) as col:
+                        with b.loop(0, full, step=b.lanes) as channel:
+                            self._held(run, right, col.i, self._strip(here, image, row, channel.i, b.lanes))
+                        if rest:
+                            self._held(run, right, col.i, self._strip(here, image, row, b.int64(full), rest))
+
+    def _held(self, run: Run, right: Run, tile: Value, strip: _Strip) -> None:
+        taps = {(m.tap, n.tap) for m in run.meetings for n in right.meetings}
+        weights = {tap: self._weight(strip, strip.weights, *tap) for tap in sorted(taps)}
+        pixel = self._pixel(strip.source, right, tile)
+        sums = self._zeros(run.size, right.size)
+        for i in run.inputs:
+            line = self.b.at(pixel, i * self.row_bytes)
+            down = [(m.t, m.tap) for m in run.at(i)]
+            sums = self._row(sums, right, line, down, weights, strip.count)
+        self._write(sums, strip, right, tile)
+
+    # --- one kernel row of weights in registers -----------------------------------------------------------
+    def _single_rows(self, image: Value, source: Value) -> None:
+        b = self.b
+        axis = gather_axes(self.spec.conv.window, "dx" if self.dx else "forward")[0]
+        for each in axis.classes:
+            with b.loop(0, each.count) as n:
+                row = b.add(b.mul(n.i, axis.step), each.start)
+                first = b.add(b.mul(n.i, axis.advance), each.first)
+                begin = b.div(b.most(b.sub(axis.tap_step - 1, first), 0), axis.tap_step)
+                end = b.div(b.most(b.add(b.sub(axis.size, first), axis.tap_step - 1), 0), axis.tap_step)
+                end = b.least(end, each.taps)
+                full, rest = self._vectors()
+                with b.loop(0, full, step=b.lanes) as channel:
+                    strip = self._strip(source, image, row, channel.i, b.lanes)
+                    self._kernel_rows(strip, each, first, begin, end)
+                if rest:
+                    strip = self._strip(source, image, row, b.int64(full), rest)
+                    self._kernel_rows(strip, each, first, begin, end)
+
+    def _kernel_rows(self, strip: _Strip, each: AxisClass, first: Value, begin: Value, end: Value) -> None:
+        """Tiles of one row; ``begin`` … ``end`` − 1 of the class's taps lie within the image."""
+        b, kernel = self.b, self.spec.conv.window.kernel
+        axis = gather_axes(self.spec.conv.window, "dx" if self.dx else "forward")[0]
+        start, step = each.place, axis.place_step
+        if self.dx:
+            start, step = kernel[0] - 1 - start, -step
+        for right in self.cols.runs(self.spec.tile.cols):
+            used = sorted({m.tap for m in right.meetings})
+            with b.loop(0, right.count) as tile:
+                pixel = self._pixel(strip.source, right, tile.i)
+                sums = self._zeros(1, right.size)
+                with b.loop(begin, end, carried=list(sums.values())) as tap:
+                    now = dict(zip(sums, tap.carried, strict=True))
+                    line = b.at(pixel, b.mul(b.add(b.mul(tap.i, axis.tap_step), first), self.row_bytes))
+                    there = b.mul(b.add(b.mul(tap.i, step), start), kernel[1] * self.tap_bytes)
+                    of_row = b.at(strip.weights, there)
+                    weights = {(0, s): self._weight(strip, of_row, 0, s) for s in used}
+                    now = self._row(now, right, line, [(0, 0)], weights, strip.count)
+                    tap.again(*now.values())
+                self._write(dict(zip(sums, tap.results, strict=True)), strip, right, tile.i)
+
+    # --- both -------------------------------------------------------------------------------------------
+    def _vectors(self) -> tuple[int, int]:
+        """Channels in whole vectors, and the others."""
+        rest = self.spec.conv.channels_in % self.b.lanes
+        return self.spec.conv.channels_in - rest, rest
+
+    def _strip(self, source: Value, image: Value, row: Value, channel: Value, count: int) -> _Strip:
+        b = self.b
+        place = Places(image, row, b.int64(0), channel, ())
+        return _Strip(b.entry(source, channel), b.entry(self.w, channel), place, count)
+
+    def _weight(self, strip: _Strip, weights: Value, r: int, s: int) -> Value:
+        tap = r * self.cols.axis.kernel + s
+        return self.b.load_lanes(self.b.at(weights, tap * self.tap_bytes), strip.count)
+
+    def _pixel(self, source: Value, right: Run, tile: Index) -> Value:
+        b = self.b
+        moved = b.add(b.mul(tile, right.advance * self.pixel_bytes), right.source * self.pixel_bytes)
+        return b.opaque(b.at(source, moved))
+
+    def _zeros(self, rows: int, cols: int) -> dict[_Cell, Value]:
+        return {(t, u): self.b.zero() for t in range(rows) for u in range(cols)}
+
+    def _row(
+        self,
+        sums: dict[_Cell, Value],
+        right: Run,
+        line: Value,
+        down: list[_Cell],
+        weights: dict[_Cell, Value],
+        count: int,
+    ) -> dict[_Cell, Value]:
+        """The products of one row of inputs; ``down``: the rows of outputs that it meets, through which kernel rows."""
+        b, sums = self.b, dict(sums)
+        count = b.lanes if access.whole(b, self.spec.input) else count
+        for j in right.inputs:
+            x = b.load_lanes(b.at(line, j * self.pixel_bytes), count)
+            met = [((t, m.t), (r, m.tap)) for t, r in down for m in right.at(j)]
+            for cell, tap in met:
+                sums[cell] = b.fma(x, weights[tap], sums[cell])
+            cells = [cell for cell, _ in met]
+            for cell, value in zip(cells, b.pinned([sums[cell] for cell in cells]), strict=True):
+                sums[cell] = value
+        return sums
+
+    def _write(self, sums: dict[_Cell, Value], strip: _Strip, right: Run, tile: Value) -> None:
+        b = self.b
+        col = b.add(b.mul(tile, right.size), right.first)
+        place = replace(strip.place, col=col, pixels=[(0, t, u) for t, u in sums])
+        whole = access.whole(b, self.spec.output)
+        self.writer.write(
+            [[value] for value in sums.values()], place, b.int64(0), 0, strip.count, whole, strip.count
+        )
