@@ -6,8 +6,6 @@ SOURCE: what vecgrad.data.open takes, for example a tar of folders of images. Th
 schedule: batches of 128, padded by four pixels, cropped and flipped; SGD with Nesterov momentum, weight decay on kernels
 and matrices, the rate along a cosine behind a short warm-up. --peer trains the twin in PyTorch instead, from the
 same first weights, on the same batches (augmented by vecgrad) with the same rates.
-
-Measured: MEASURED
 """
 
 from __future__ import annotations
