@@ -150,6 +150,17 @@ class TestBadInput:
             np.ones((1, 5)), np.ones((1, 2))
         )
 
+    def test_a_last_batch_of_one_value_is_told_before_the_first_step(self) -> None:
+        made = vg.compile([BatchNorm(), Dense(2)], (5,), "mse", "sgd", 4, backend="reference")
+        before = made.parameters
+        with pytest.raises(
+            ArgumentError, match=r"9 images in batches of 4 leave a last batch of 1.*needs 2 at least"
+        ):
+            vg.fit(made, np.ones((9, 5), "f"), np.ones((9, 2), "f"), epochs=1)
+        assert made.steps == 0
+        assert all(np.array_equal(before[name], array) for name, array in made.parameters.items())
+        vg.fit(made, np.ones((10, 5), "f"), np.ones((10, 2), "f"), epochs=1)
+
     @pytest.mark.parametrize(
         ("given", "words"),
         [

@@ -101,6 +101,13 @@ class Loop:
             weights = None if weights is None else door.weights(weights[kept], len(kept), program.dtype)[0]
         pipeline = _pipeline(program, steps, images, labels, weights) if steps else None
         n = len(images)
+        rest = n % program.batch_size
+        if 0 < rest < program.least_images:
+            raise ArgumentError(
+                f"{n} images in batches of {program.batch_size} leave a last batch of {rest}, and a training step of this "
+                f"model needs {program.least_images} at least (batch normalization of one value per channel); compile it "
+                f"with another batch_size, or train on one image fewer"
+            )
         # The epochs of a program count on, through saving and loading too, so that none repeats another's order.
         first = program.steps // -(-n // program.batch_size)
         return Loop(
