@@ -44,6 +44,17 @@ def test_names_and_shapes() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("join", [Add, Concat])
+def test_a_join_takes_its_values_as_a_list_too(join: type[Add] | type[Concat]) -> None:
+    x = Input((6, 6, 4))
+    a, b = SAME(x), Conv2D(4, 1)(x)
+    assert Model(x, join()([a, b])) == Model(x, join()(a, b))
+    with pytest.raises(ArgumentError, match="called on nothing"):
+        join()([])
+    with pytest.raises(ArgumentError, match="called on list"):
+        ReLU()([a])  # type: ignore[arg-type]
+
+
 def test_a_value_may_be_read_by_all_and_gradients_add_up() -> None:
     x = Input()
     model = Model(x, Add()(x, x, ReLU()(x)))

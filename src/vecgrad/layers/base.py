@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -108,6 +108,11 @@ class Layer:
 class Join(Layer):
     """Base of layers with several inputs: ``forward`` takes a tuple of values, ``backward`` gives as many gradients."""
 
+    def __call__(self, *values: Symbol | Sequence[Symbol]) -> Symbol:
+        """On symbolic values, one by one or as one list."""
+        one = values[0] if len(values) == 1 else values
+        return applied(self, tuple(one) if isinstance(one, (list, tuple)) else values)
+
     def infer(self, shape: Shape) -> Shape:
         return self.infer_all((shape,))
 
@@ -127,7 +132,7 @@ class Symbol:
     sources: tuple[Symbol, ...] = ()
 
 
-def applied(layer: Layer, values: tuple[Symbol, ...]) -> Symbol:
+def applied(layer: Layer, values: tuple[Any, ...]) -> Symbol:
     """What ``layer`` makes of ``values``. Raises ShapeError naming the layer where shapes are known and do not work."""
     for value in values:
         if not isinstance(value, Symbol):
