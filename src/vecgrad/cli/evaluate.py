@@ -54,7 +54,7 @@ def evaluate(
     name, images, labels = test_part(found, source if folder is None else folder)
     program = vecgrad.load(found, threads=threads, backend=backend)
     measured = report(
-        program, found.preparation.arrays(images), labels, found.class_names, tta=tta, mistakes=mistakes
+        program, found.preparation.images(images), labels, found.class_names, tta=tta, mistakes=mistakes
     )
     click.echo(f"{name}: {measured}")
     if as_json:

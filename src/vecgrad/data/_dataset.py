@@ -54,6 +54,16 @@ class Dataset:
         """(H, W, C) of a prepared image."""
         return self.preparation.shape
 
+    def part(self, name: Literal["train", "validation", "test"]) -> tuple[Images | LazyImages, NDArray[Any]]:
+        """(images, labels) of a part, the images prepared: float32, batch by batch where memory has no room for all.
+
+        Raises ArgumentError where there is no such part.
+        """
+        images, labels = getattr(self, f"{name}_images", None), getattr(self, f"{name}_labels", None)
+        if images is None or labels is None:
+            raise ArgumentError(f"{self.name}: has no {name} images")
+        return self.preparation.images(images), labels
+
     def with_validation(self, fraction: float, seed: int = 0) -> Dataset:
         """The same with a stratified ``fraction`` of the training images held out for validation.
 

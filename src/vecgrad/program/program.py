@@ -51,6 +51,7 @@ class Program:
 
     Attributes:
         least_images: a training step takes at least so many; 2 where batch normalization sees one value per image.
+        rescales: its model begins with Rescale and takes pixels as they were read.
         data: what is known of the images: a mapping with "class_names", "preparation" and more, or None. ``save``
             writes it and ``vecgrad.load`` reads it.
     """
@@ -77,7 +78,8 @@ class Program:
         first = model
         while isinstance(first, Sequential) and first.layers:
             first = first.layers[0]
-        self._incoming = Incoming(input_shape, dtype, isinstance(first, Rescale))
+        self.rescales = isinstance(first, Rescale)
+        self._incoming = Incoming(input_shape, dtype, self.rescales)
         self._kind = np.dtype(dtype)
         self._shortcuts: dict[tuple[str, bool, tuple[int, ...]], Shortcut] = {}
         self._steppings: dict[tuple[int, ...], Stepping] = {}
