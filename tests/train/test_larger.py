@@ -113,6 +113,7 @@ def test_mapped_files_train_as_arrays_do(
     mapped, here = data.open(tmp_path), data.open(((x, y), (x[:8], y[:8])))
     one, two = made(), made()
     fit(one, here, epochs=2, validation=0.2)
+    monkeypatch.setattr(memory, "memory_for_images", lambda: 0)
     fit(two, mapped, epochs=2, validation=0.2)
     assert weights(one) == weights(two)
     assert one.evaluate(*here.part("test")) == two.evaluate(*mapped.part("test"))
@@ -222,7 +223,9 @@ def test_a_file_that_breaks_while_training_is_named(tmp_path: Path, made: Made, 
     assert fit(made(), again, epochs=1, augment=augment).settings["images"] == 15
 
 
-def test_an_entry_that_is_not_finite_is_named(made: Made, halves: Pixels, tmp_path: Path) -> None:
+def test_an_entry_that_is_not_finite_is_named(
+    made: Made, halves: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x, y = halves[0].copy(), halves[1]
     x[17, 2, 3, 0] = np.nan
     program = made()
@@ -232,6 +235,7 @@ def test_an_entry_that_is_not_finite_is_named(made: Made, halves: Pixels, tmp_pa
     assert program.steps == 2
     np.save(tmp_path / "x.npy", x.astype(np.float64))
     program = made()
+    monkeypatch.setattr(memory, "memory_for_images", lambda: 0)
     with pytest.raises(DataError, match=r"among the images 0 to 29: .*nan"):
         fit(program, np.load(tmp_path / "x.npy", mmap_mode="r"), y)
     assert (program.steps, weights(program)) == (0, before)

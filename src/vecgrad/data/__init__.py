@@ -5,7 +5,7 @@ from __future__ import annotations
 from vecgrad.data._checks import check_images, check_labels, check_numbers, check_stored
 from vecgrad.data._dataset import Dataset
 from vecgrad.data._image_file import prepare_file
-from vecgrad.data._lazy import LazyImages, chosen, is_mapped
+from vecgrad.data._lazy import LazyImages, chosen
 from vecgrad.data._memory import at_once
 from vecgrad.data._open import open
 from vecgrad.data._order import batches, order, split
@@ -25,7 +25,6 @@ __all__ = [
     "check_numbers",
     "check_stored",
     "chosen",
-    "is_mapped",
     "open",
     "order",
     "prepare_file",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecgrad.data._checks import check_images, check_stored
-from vecgrad.data._lazy import Images, LazyImages, is_mapped
+from vecgrad.data._lazy import Images, LazyImages
 from vecgrad.data._memory import at_once
 from vecgrad.spec.errors import ArgumentError, DataError
 
@@ -149,10 +149,11 @@ class Preparation:
     def images(self, X: Images | LazyImages, *, dtype: str = "float32") -> Images | LazyImages:
         """Images as the reader holds them, prepared: to the bit what ``arrays`` makes of them, when it is needed.
 
-        Arrays in memory are prepared here and now where an eighth of the memory holds the result; larger ones, and images that
-        lie on the disk, in batches, each when it is asked for: then this returns ``LazyImages``. Raises DataError as ``arrays``.
+        Arrays are prepared here and now where an eighth of the memory holds the result. Larger ones, mapped or not, and
+        ``LazyImages`` are prepared in batches, each when it is asked for: then this returns ``LazyImages``. Raises DataError as
+        ``arrays``.
         """
-        if isinstance(X, LazyImages) or is_mapped(X) or not at_once(X.size * np.dtype(dtype).itemsize):
+        if isinstance(X, LazyImages) or not at_once(X.size * np.dtype(dtype).itemsize):
             stored = check_stored(X, what="X", data_format="channels_last", shape=self.shape)
             lazy = stored if isinstance(stored, LazyImages) else LazyImages.of(stored)
             return lazy.then(partial(self._batch, dtype), dtype)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vecgrad.data import Ahead, Dataset, LazyImages, Preparation, at_once, is_mapped
+from vecgrad.data import Ahead, Dataset, LazyImages, Preparation, at_once
 from vecgrad.program import door
 from vecgrad.spec.errors import ArgumentError, DataError
 from vecgrad.spec.tensor import Shape
@@ -21,7 +21,7 @@ from vecgrad.spec.tensor import Shape
 Array = np.ndarray[Any, np.dtype[Any]]
 Batches = Iterator[tuple[slice, Array]]
 
-# Images that the checks of a mapped array look at together: bounds the memory.
+# Images that the checks of a large array look at together: bounds the memory.
 _CHUNK = 1024
 
 
@@ -68,7 +68,7 @@ class Incoming:
         """x batch by batch; None where it is to be taken at once."""
         if not isinstance(x, LazyImages):
             as_it_is = x.dtype == self.dtype and x.flags.c_contiguous
-            small = not is_mapped(x) and at_once(x.size * np.dtype(self.dtype).itemsize)
+            small = at_once(x.size * np.dtype(self.dtype).itemsize)
             if as_it_is or small or len(self.shape) != 3:
                 return None
         unread = np.broadcast_to(np.zeros((), x.dtype), x.shape)

@@ -43,8 +43,8 @@ class Program:
     """Made by ``vecgrad.compile``. Several Python threads may call it: calls are served one at a time.
 
     Arrays are batches of images (n, H, W, C), channels last; (n, H, W) stands for one channel. Results have
-    the program's dtype. LazyImages and mapped arrays are read batch by batch. Integers are pixels as they were read where
-    ``data`` has a preparation that was made for such; they are then prepared, floats are taken as they are.
+    the program's dtype. LazyImages, and arrays too large to be converted at once, are read batch by batch. Where ``data`` has a
+    preparation that was made for whole numbers, integers are pixels as they were read, and prepared; floats never are.
 
     A program can be copied and pickled: what is kept is what ``vecgrad.compile`` was told, the parameters, the optimizer's
     state and ``data``; the copy compiles when it is first used, for the processor it then finds.
@@ -271,7 +271,7 @@ class Program:
     def check_images(self, x: Any) -> Array | LazyImages:
         """x (n, …) as every method takes it: an array (n, *input_shape) of the program's dtype, for any n.
 
-        Of images that are not in memory, or larger than memory once converted, LazyImages whose batches are such arrays.
+        Of LazyImages, and of arrays for whose converted form memory has no room, LazyImages whose batches are such arrays.
         Raises ShapeError or DataError where no method would take it.
         """
         return self._incoming.images(x, self.data)

@@ -16,7 +16,6 @@ from vecgrad.data import (
     check_labels,
     check_stored,
     chosen,
-    is_mapped,
     split,
 )
 from vecgrad.data.augment import Augmentation, Normalize, Pipeline, prepared
@@ -96,10 +95,10 @@ class Examples:
 
 
 def plain(pipeline: Pipeline, images: Images) -> Images:
-    """``pipeline.plain``, batch by batch where the images are not in memory or the result would not fit."""
+    """``pipeline.plain``, batch by batch where the images are lazy or memory has no room for the result."""
     if pipeline.normalize is None:
         return images
-    if isinstance(images, LazyImages) or is_mapped(images) or not at_once(4 * images.size):
+    if isinstance(images, LazyImages) or not at_once(4 * images.size):
         lazy = images if isinstance(images, LazyImages) else LazyImages.of(images)
         kind = np.float64 if images.dtype == np.float64 else np.float32
         return lazy.then(lambda part, _: pipeline.plain(part), kind)

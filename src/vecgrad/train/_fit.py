@@ -35,8 +35,9 @@ def fit(
 
     X may be what ``vecgrad.data.open`` returned, without y: its images are prepared as ``program.data`` says, else as the data
     set says, which the program then knows, and its validation images are measured unless ``validation`` names others.
-    Images that are read when asked for (LazyImages), arrays that are mapped from files and such whose converted form has no
-    room in memory are read, converted and prepared batch by batch, in threads beside the training; the results are the same.
+    Images that are read when asked for (LazyImages), and arrays, mapped from files or not, whose converted form would take
+    more than an eighth of the memory, are converted and prepared batch by batch, in threads beside the training; the results
+    are the same.
     An image that cannot be read any more ends the training with a DataError that names it.
 
     validation: (Xv, yv), or a fraction of X to hold out (stratified by label, chosen by the program's seed); measured after
