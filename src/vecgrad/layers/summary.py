@@ -87,13 +87,14 @@ class Summary:
         ]
         first = ("", "input", _by(self.input_shape), "", "", "", "", "")
         counts = (f"{self.parameters:,}", f"{self.not_trained:,}", f"{self.flops:,}")
-        table = [head, first, *body, ("", "total", "", *counts, "", f"{self.memory:,}")]
+        total = ("", "total", "", *counts, "", f"{self.memory:,}")
+        table: list[tuple[str, ...]] = [head, first, *body, total]
         if not self.not_trained:
             table = [(*line[:4], *line[5:]) for line in table]
-        head = table[0]
-        widths = [max(len(line[i]) for line in table) for i in range(len(head))]
+        widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
         lines = [
-            "  ".join(_cell(line[i], widths[i], i < 3) for i in range(len(head))).rstrip() for line in table
+            "  ".join(_cell(line[i], widths[i], i < 3) for i in range(len(table[0]))).rstrip()
+            for line in table
         ]
         rule = "─" * max(map(len, lines))
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
