@@ -14,6 +14,7 @@ from vecgrad import check
 from vecgrad.graph.eager import EagerValue
 from vecgrad.layers import (
     AvgPool2D,
+    BatchNorm,
     Conv2D,
     Dense,
     Flatten,
@@ -22,6 +23,7 @@ from vecgrad.layers import (
     Parameter,
     ReLU,
     Rescale,
+    Sequential,
     Sigmoid,
     Softmax,
     Tanh,
@@ -206,6 +208,52 @@ def test_the_classic_mistakes_are_found(layer: Layer, shape: tuple[int, ...], su
 def test_a_wrong_layer_is_found_inside_a_model() -> None:
     report = check.model([Conv2D(2, 3), Scaled(1.0001), Dense(3)], (5, 5, 1), strict=False)
     assert [found.subject for found in report.findings if not found.passed] == ["x", "0.weight", "0.bias"]
+
+
+@dataclass(frozen=True)
+class Shifted(Conv2D):
+    """A convolution whose bias gradient is off by a constant."""
+
+    off: float = 0.0
+
+    def backward(self, e: Any, saved: Any, dy: Any, p: Any) -> Any:
+        dx, gradients = super().backward(e, saved, dy, p)
+        return dx, gradients | {"bias": EagerValue(gradients["bias"].array + self.off, False)}
+
+
+def normalized(off: float) -> list[Layer]:
+    return [
+        Shifted(4, 3, off=off),
+        BatchNorm(),
+        ReLU(),
+        Conv2D(3, 3),
+        BatchNorm(),
+        Tanh(),
+        Flatten(),
+        Dense(3),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_gradient_that_is_zero_but_for_rounding_passes(seed: int) -> None:
+    report = check.model(normalized(0.0), (7, 7, 2), seed=seed, images=3)
+    found = {each.subject: each for each in report.findings}
+    for subject in ("0.bias", "3.bias"):  # what normalization takes away again
+        assert abs(found[subject].backward) + abs(found[subject].forward) < 1e-13
+    assert check.layer(Sequential(normalized(0.0)[:2]), (5, 5, 2), seed=seed).passed
+
+
+@pytest.mark.parametrize("off", [1e-12, -1e-8, 1e-3, float("nan")])
+def test_a_gradient_that_should_be_zero_and_is_not_is_found(off: float) -> None:
+    report = check.model(normalized(off), (7, 7, 2), strict=False)
+    assert [found.subject for found in report.findings if not found.passed] == ["0.bias"]
+
+
+@pytest.mark.parametrize("small", [1e-3, 1e-6, 1e-9])
+def test_a_small_gradient_is_not_taken_for_rounding(small: float) -> None:
+    model = [Shifted(2, 3, off=1e-3 * small), Rescale(small, 0.0), Flatten(), Dense(3)]
+    report = check.model(model, (5, 5, 1), loss="mse", strict=False)
+    assert "0.bias" in [found.subject for found in report.findings if not found.passed]
 
 
 @dataclass(frozen=True)

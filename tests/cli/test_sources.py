@@ -49,3 +49,16 @@ def test_sizes_that_are_none_and_lists_of_numbers_are_refused(call, archive: Pat
     done = call("train", tmp_path / "list.csv", *SHORT, cwd=tmp_path)
     assert done.returncode == 1
     assert "list.csv: its labels are numbers; the command line trains classifiers only" in done.stderr
+
+
+def test_mistakes_are_listed_by_the_names_of_their_files(call, archive: Path, tmp_path: Path) -> None:
+    asked = ("--size", 8, "--skip-broken", "--out", "run", "--epochs", 3, "--backend", "reference")
+    assert call("train", archive, *asked, cwd=tmp_path).returncode == 0
+    members = {f"{name}/{number}.png": png(np.full((8, 8), grey, np.uint8)) for number in range(3)
+               for name, grey in (("dark", 20), ("light", 230))}  # fmt: skip
+    pack(tmp_path / "new.tar", members | {"dark/1.png": png(np.full((8, 8), 250, np.uint8))})
+    done = call("evaluate", "run", "new.tar", "--backend", "reference", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (mistake,) = json.loads(done.stdout.splitlines()[-1])["mistakes"]
+    assert (mistake["file"], mistake["index"], mistake["truth"]) == ("dark/1.png", 1, "dark")
+    assert any(line.split()[0] == "dark/1.png" for line in done.stdout.splitlines() if line.strip())

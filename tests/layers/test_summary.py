@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import vecgrad as vg
-from vecgrad.layers import AvgPool2D, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Tanh
+from vecgrad.layers import AvgPool2D, BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Tanh
 from vecgrad.spec.errors import ShapeError
 
 LENET = [
@@ -70,6 +70,21 @@ def influence(model: vg.Sequential, shape: tuple[int, int, int]) -> tuple[int, i
 def test_the_receptive_field_is_what_moves_an_entry(layers: list[Layer]) -> None:
     model, shape = vg.Sequential(layers), (9, 8, 1)
     assert vg.summary(model, shape).rows[-1].receptive_field == influence(model, shape)
+
+
+def test_what_is_not_trained_is_counted_apart() -> None:
+    model = [Conv2D(4, 3), BatchNorm(), ReLU(), Flatten(), Dense(2)]
+    found = vg.summary(model, (6, 6, 1))
+    # As PyTorch's parameters() and buffers() have it, but for its count of batches.
+    assert [row.parameters for row in found.rows] == [40, 8, 0, 0, 130]
+    assert [row.not_trained for row in found.rows] == [0, 8, 0, 0, 0]
+    assert (found.parameters, found.not_trained) == (178, 8)
+    told = json.loads(json.dumps(found.to_json()))
+    assert (told["parameters"], told["not_trained"], told["layers"][1]["not_trained"]) == (178, 8, 8)
+    lines = str(found).splitlines()
+    assert "not trained" in lines[0]
+    assert lines[-1].split()[:3] == ["total", "178", "8"]
+    assert "not trained" not in str(vg.summary(model[2:], (4, 4, 4)))
 
 
 def test_parameters_and_flops_add_up_to_the_model_s() -> None:

@@ -49,8 +49,8 @@ def open_source(
     }
 
 
-def test_part(run: Run, folder: str | None) -> tuple[str, Any, Any]:
-    """(name, images as the reader holds them, labels) to evaluate a run on.
+def test_part(run: Run, folder: str | None) -> tuple[str, Any, Any, tuple[str, ...] | None]:
+    """(name, images as the reader holds them, labels, the images' names if they have any) to evaluate a run on.
 
     Without ``folder`` the test images beside which the run was trained; DataError when they are others by now.
     Of another folder its test images, or all where it has no such part.
@@ -87,8 +87,8 @@ def test_part(run: Run, folder: str | None) -> tuple[str, Any, Any]:
             f"keep new data in a folder of their own and pass it with --data"
         )
     if dataset.test_images is not None:
-        return dataset.name, dataset.test_images, dataset.test_labels
-    return dataset.name, dataset.train_images, dataset.train_labels
+        return dataset.name, dataset.test_images, dataset.test_labels, dataset.test_names
+    return dataset.name, dataset.train_images, dataset.train_labels, dataset.train_names
 
 
 def _options(noted: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,8 +35,9 @@ def evaluate(
     """Measure a saved run on the test images beside which it was trained, or on those of SOURCE.
 
     Prints accuracy, precision and recall of each class, the confusion matrix (rows: what the images are, columns: what
-    they were taken for) and the images of the greatest loss among those that were taken for another class. SOURCE is other
-    data, or the same that were moved: its test images, or all where it has no such part.
+    they were taken for) and the images of the greatest loss among those that were taken for another class, by their file
+    names where they have any, else by number. SOURCE is other data, or the same that were moved: its test images, or all
+    where it has no such part.
 
     \b
     Examples:
@@ -51,10 +52,16 @@ def evaluate(
     if source is not None and folder is not None:
         raise click.UsageError("SOURCE and --data mean the same; give one of them")
     found = runs.read(run)
-    name, images, labels = test_part(found, source if folder is None else folder)
+    name, images, labels, files = test_part(found, source if folder is None else folder)
     program = vecgrad.load(found, threads=threads, backend=backend)
     measured = report(
-        program, found.preparation.arrays(images), labels, found.class_names, tta=tta, mistakes=mistakes
+        program,
+        found.preparation.images(images),
+        labels,
+        found.class_names,
+        tta=tta,
+        mistakes=mistakes,
+        files=files,
     )
     click.echo(f"{name}: {measured}")
     if as_json:

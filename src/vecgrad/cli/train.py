@@ -22,7 +22,6 @@ from vecgrad.cli._command import (
 )
 
 if TYPE_CHECKING:
-    from vecgrad.data import Preparation
     from vecgrad.data.augment import Augmentation
     from vecgrad.train import BuiltIn, Schedule
     from vecgrad.updates import Update
@@ -187,7 +186,7 @@ def train(
         dataset = dataset.with_validation(validation, seed)
     if dataset.validation_images is None and (patience or keep == "best"):
         raise click.UsageError("--patience and --keep best go by validation images; add --validation 0.1")
-    steps = _augmentations(augment, dataset.preparation)
+    steps = _augmentations(augment, dataset.input_shape)
     names = _new_names(f"{dataset.name.removesuffix('.npz')}-{seed}") if out is None else iter((Path(out),))
     place = next(names)
     runs.check_place(place)  # before the work, not after it
@@ -213,23 +212,15 @@ def train(
     click.echo(str(dataset))
     count = vecgrad.summary(network, dataset.input_shape).parameters
     click.echo(f"model {chosen.name}: {chosen.about}; {count:,} parameters, {program.optimizer}")
-    prepare = dataset.preparation.arrays
-    # With augmentations the training images stay as they were read: they are normalised among them.
-    shown: Any = (lambda images: images) if steps else prepare
-    held_out = None
-    if dataset.validation_images is not None:
-        held_out = (shown(dataset.validation_images), dataset.validation_labels)
     began = time.perf_counter()
     with Progress() as progress:
         history = vecgrad.fit(
             program,
-            shown(dataset.train_images),
-            dataset.train_labels,
+            dataset,
             epochs=epochs or chosen.epochs,
-            validation=held_out,
             schedule=_schedule(chosen, schedule, warmup),
             on_event=progress,
-            keep=keep or ("best" if held_out is not None else "last"),
+            keep=keep or ("last" if dataset.validation_images is None else "best"),
             patience=patience,
             augment=steps,
         )
@@ -247,7 +238,7 @@ def train(
     if history.interrupted and not program.steps:
         raise KeyboardInterrupt
     if not history.interrupted:
-        measured = program.evaluate(prepare(dataset.test_images), dataset.test_labels)
+        measured = program.evaluate(*dataset.part("test"))
         found |= {"test_accuracy": measured.accuracy, "test_loss": measured.loss}
         if history.best_epoch is not None:
             click.echo(f"epoch {history.best_epoch} is the best on the validation images")
@@ -267,24 +258,19 @@ def train(
         ctx.exit(INTERRUPTED)
 
 
-def _augmentations(text: str | None, preparation: Preparation) -> tuple[Augmentation, ...]:
-    """The augmentations with the preparation among them: before what erases or mixes, for which 0 then is the mean."""
-    from vecgrad.data.augment import Cutout, Mixing, Normalize, augmentations
+def _augmentations(text: str | None, shape: tuple[int, int, int]) -> tuple[Augmentation, ...]:
+    from vecgrad.data.augment import Normalize, augmentations
     from vecgrad.spec.errors import ArgumentError
 
     try:
         steps = augmentations(text)
         for step in steps:
-            step.check(preparation.shape)
+            step.check(shape)
     except ArgumentError as error:
         raise click.BadParameter(str(error), param_hint="--augment") from error
-    if not steps:
-        return ()
     if any(isinstance(step, Normalize) for step in steps):
         raise click.BadParameter("images are normalised anyway; leave normalize out", param_hint="--augment")
-    place = next((k for k, step in enumerate(steps) if isinstance(step, (Cutout, Mixing))), len(steps))
-    normalize = Normalize(preparation.mean, preparation.std, preparation.scale)
-    return (*steps[:place], normalize, *steps[place:])
+    return steps
 
 
 def _optimizer(chosen: BuiltIn, name: str, **given: float | None) -> Update:

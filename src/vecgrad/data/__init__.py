@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from vecgrad.data._checks import check_images, check_labels, check_numbers
+from vecgrad.data._checks import check_images, check_labels, check_numbers, check_stored
 from vecgrad.data._dataset import Dataset
 from vecgrad.data._image_file import prepare_file
-from vecgrad.data._lazy import LazyImages
+from vecgrad.data._lazy import LazyImages, chosen
+from vecgrad.data._memory import at_once
 from vecgrad.data._open import open
 from vecgrad.data._order import batches, order, split
 from vecgrad.data._prefetch import Ahead, Prefetch
@@ -17,10 +18,13 @@ __all__ = [
     "LazyImages",
     "Prefetch",
     "Preparation",
+    "at_once",
     "batches",
     "check_images",
     "check_labels",
     "check_numbers",
+    "check_stored",
+    "chosen",
     "open",
     "order",
     "prepare_file",

@@ -155,14 +155,15 @@ def _row(path: Path, line: int, fields: Mapping[str, str], columns: _Columns) ->
     name = fields[columns.path].strip()
     if not name:
         raise DataError(f"{where}: the column {columns.path} is empty; expected the path of an image")
-    file = path.parent / name
+    place = path.parent / name
+    file = ImageFile(os.fspath(place), place.read_bytes, name)
     if columns.label is not None:
         label = fields[columns.label].strip()
         if not label:
             raise DataError(f"{where}: the column {columns.label} is empty; expected the class of {name}")
-        return part, _Row(line, ImageFile(os.fspath(file), file.read_bytes), label)
+        return part, _Row(line, file, label)
     numbers = tuple(_number(where, column, fields[column]) for column in columns.targets)
-    return part, _Row(line, ImageFile(os.fspath(file), file.read_bytes), numbers)
+    return part, _Row(line, file, numbers)
 
 
 def _number(where: str, column: str, text: str) -> float:

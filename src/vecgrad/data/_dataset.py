@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vecgrad.data._lazy import Images, LazyImages, chosen
@@ -25,7 +26,8 @@ class Dataset:
     ``preparation.arrays`` turns any of the images into the network's input. Validation and test
     parts are None where the source has none and none was asked for. ``class_names[k]`` is label k;
     where ``targets`` is "numbers" there are none, and labels are float32 (n, k). ``skipped`` says of each
-    broken image that was left out on request what is wrong with it.
+    broken image that was left out on request what is wrong with it. Names are what the source calls its images, in
+    their order: paths below the folder, as the CSV file has them, or in the archive; None where images are arrays.
     """
 
     name: str
@@ -38,6 +40,9 @@ class Dataset:
     test_images: Images | LazyImages | None = None
     test_labels: NDArray[Any] | None = None
     skipped: tuple[str, ...] = ()
+    train_names: tuple[str, ...] | None = None
+    validation_names: tuple[str, ...] | None = None
+    test_names: tuple[str, ...] | None = None
 
     @property
     def classes(self) -> int:
@@ -53,6 +58,16 @@ class Dataset:
     def input_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of a prepared image."""
         return self.preparation.shape
+
+    def part(self, name: Literal["train", "validation", "test"]) -> tuple[Images | LazyImages, NDArray[Any]]:
+        """(images, labels) of a part, the images prepared: float32, batch by batch where memory has no room for all.
+
+        Raises ArgumentError where there is no such part.
+        """
+        images, labels = getattr(self, f"{name}_images", None), getattr(self, f"{name}_labels", None)
+        if images is None or labels is None:
+            raise ArgumentError(f"{self.name}: has no {name} images")
+        return self.preparation.images(images), labels
 
     def with_validation(self, fraction: float, seed: int = 0) -> Dataset:
         """The same with a stratified ``fraction`` of the training images held out for validation.
@@ -70,6 +85,8 @@ class Dataset:
             train_labels=labels[kept],
             validation_images=chosen(self.train_images, held_out),
             validation_labels=labels[held_out],
+            train_names=some_names(self.train_names, kept),
+            validation_names=some_names(self.train_names, held_out),
         )
 
     def test_digest(self) -> str:
@@ -97,6 +114,11 @@ class Dataset:
             what = "a number each" if numbers == 1 else f"{numbers} numbers each"
         skipped = f"; {broken_images(self.skipped)} skipped" if self.skipped else ""
         return f"{self.name}: {counts} images of {height}×{width}×{channels}, {what}{skipped}"
+
+
+def some_names(names: tuple[str, ...] | None, indices: NDArray[np.int64]) -> tuple[str, ...] | None:
+    """Those at ``indices``."""
+    return None if names is None else tuple(names[i] for i in indices)
 
 
 def broken_images(skipped: tuple[str, ...]) -> str:

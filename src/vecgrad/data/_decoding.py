@@ -86,6 +86,7 @@ def decoded(name: str, listing: Listing, options: Options) -> Source:
     unless ``options.size`` is given.
     """
     parts: dict[str, Part] = {}
+    names: dict[str, tuple[str, ...]] = {}
     skipped: list[str] = []
     form: _Form | None = None
     budget = options.keep
@@ -101,10 +102,11 @@ def decoded(name: str, listing: Listing, options: Options) -> Source:
             images = chosen(images, good)
             skipped += map(str, errors.values())
         parts[part] = images, listed.labels[good]
+        names[part] = tuple(listed.files[number].inside for number in good)
     return Source(
         name, parts["train"], parts.get("validation"), parts.get("test"),
         class_names=listing.class_names, white=255, skipped=tuple(skipped),
-        targets="numbers" if listing.class_names is None else "classes",
+        targets="numbers" if listing.class_names is None else "classes", names=names,
     )  # fmt: skip
 
 

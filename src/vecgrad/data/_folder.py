@@ -27,7 +27,7 @@ def _read(source: str | os.PathLike[str], options: Options) -> Source:
         folders += [(*at, name) for name in names]
         for name in file_names:
             path = Path(where, name)
-            files[(*at, name)] = ImageFile(os.fspath(path), path.read_bytes)
+            files[(*at, name)] = ImageFile(os.fspath(path), path.read_bytes, "/".join((*at, name)))
     return decoded(folder.resolve().name, by_folder(os.fspath(folder), files, folders), options)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,12 +34,17 @@ class LazyImages:
         self,
         read: Callable[[Indices], Images],
         places: Indices,
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
         dtype: DTypeLike,
     ) -> None:
         self._read, self._places = read, places
         self.shape: tuple[int, ...] = (len(places), *image_shape)
         self.dtype = np.dtype(dtype)
+
+    @classmethod
+    def of(cls, images: Images) -> LazyImages:
+        """An array (n, h, w, c), of which copies of some images are made when they are asked for."""
+        return cls(images.__getitem__, np.arange(len(images)), images.shape[1:], images.dtype)
 
     @property
     def ndim(self) -> int:
@@ -58,8 +65,14 @@ class LazyImages:
 
     def take(self, indices: Indices) -> LazyImages:
         """The chosen images, unread."""
-        height, width, channels = self.shape[1:]
-        return LazyImages(self._read, self._places[indices], (height, width, channels), self.dtype)
+        return LazyImages(self._read, self._places[indices], self.shape[1:], self.dtype)
+
+    def then(self, convert: Callable[[Images, Indices], Images], dtype: DTypeLike) -> LazyImages:
+        """The same with ``convert`` done to what is read: images (k, h, w, c), and the numbers they are known under.
+
+        What it returns is of ``dtype`` and of the same shape.
+        """
+        return LazyImages(partial(_converted, self._read, convert), self._places, self.shape[1:], dtype)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Images:
         if copy is False:
@@ -70,16 +83,24 @@ class LazyImages:
         return f"LazyImages(shape={self.shape}, dtype={self.dtype})"
 
 
+def _converted(
+    read: Callable[[Indices], Images], convert: Callable[[Images, Indices], Images], places: Indices
+) -> Images:
+    return convert(read(places), places)
+
+
 def chosen(images: Images | LazyImages, indices: Indices) -> Images | LazyImages:
     """``images[indices]``, but unread where the images are not in memory."""
     if isinstance(images, LazyImages):
         return images.take(indices)
     if is_mapped(images):
-        height, width, channels = images.shape[1:]
-        return LazyImages(images.__getitem__, indices, (height, width, channels), images.dtype)
+        return LazyImages.of(images).take(indices)
     return images[indices]
 
 
 def is_mapped(array: object) -> bool:
-    """Whether an array lies in a file that is mapped into memory (``numpy.memmap`` or a view of one)."""
-    return isinstance(array, np.memmap)
+    """Whether an array lies in a file that is mapped into memory (a ``numpy.memmap`` or a view of one)."""
+    # By what owns the memory and not by the class: numpy.asarray drops the one, copies keep the other.
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return isinstance(array, mmap.mmap)

@@ -22,10 +22,11 @@ _FOREIGN = "__MACOSX"
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """One file: its name in errors, and a function that returns its bytes (OSError where it cannot)."""
+    """One file: its name in errors, a function that returns its bytes (OSError where it cannot), its name in the source."""
 
     name: str
     load: Callable[[], bytes]
+    inside: str
 
 
 @dataclass(frozen=True, slots=True)

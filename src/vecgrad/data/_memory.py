@@ -15,6 +15,11 @@ def memory_for_images() -> int:
     return min(_physical(), *_group_limits(_GROUP_LIMITS)) // 4
 
 
+def at_once(nbytes: int) -> bool:
+    """Whether copies of images that take so many bytes may be made in one go, and not batch by batch: half of that."""
+    return nbytes <= memory_for_images() // 2
+
+
 def _physical() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

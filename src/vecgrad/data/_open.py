@@ -15,7 +15,7 @@ from vecgrad.data._arrays import ARRAYS
 from vecgrad.data._checks import DataFormat, check_labels, check_numbers, check_stored
 from vecgrad.data._cifar import CIFAR
 from vecgrad.data._csv import CSV
-from vecgrad.data._dataset import Dataset, broken_images
+from vecgrad.data._dataset import Dataset, broken_images, some_names
 from vecgrad.data._digits import DIGITS
 from vecgrad.data._folder import FOLDER
 from vecgrad.data._idx import IDX
@@ -120,8 +120,9 @@ def open(
     if kind == "classes":
         count = len(found.class_names) if found.class_names is not None else classes or int(labels.max()) + 1
         _check_classes(found, labels, count, explicit=classes is not None)
-    parts = {
-        part: _checked(found, given, part, kind, count, images.shape[1:])
+    names = found.names.get("train")
+    parts: dict[str, tuple[Any, ...]] = {
+        part: (*_checked(found, given, part, kind, count, images.shape[1:]), found.names.get(part))
         for part, given in (("validation", found.validation), ("test", found.test))
         if given is not None
     }
@@ -130,12 +131,12 @@ def open(
         if not fraction or part in parts:
             continue
         kept, held_out = split(labels if kind == "classes" else len(labels), fraction, seed)
-        parts[part] = chosen(images, held_out), labels[held_out]
-        images, labels = chosen(images, kept), labels[kept]
+        parts[part] = chosen(images, held_out), labels[held_out], some_names(names, held_out)
+        images, labels, names = chosen(images, kept), labels[kept], some_names(names, kept)
     held: dict[str, Any] = {
         f"{part}_{what}": array
         for part, arrays in parts.items()
-        for what, array in zip(("images", "labels"), arrays, strict=True)
+        for what, array in zip(("images", "labels", "names"), arrays, strict=True)
     }
     return Dataset(
         name=found.name,
@@ -144,6 +145,7 @@ def open(
         class_names=() if kind == "numbers" else found.class_names or tuple(map(str, range(count))),
         preparation=Preparation.of(images, scale=white or found.white, normalise=normalise, invert=invert),
         skipped=found.skipped,
+        train_names=names,
         **held,
     )
 

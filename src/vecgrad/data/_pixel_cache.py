@@ -26,7 +26,7 @@ from vecgrad.data._reader import Options, Part, Source
 from vecgrad.spec.places import cache_directory
 
 # Counts up when the same archive would be decoded to other pixels, or the file's layout changes.
-_VERSION = 1
+_VERSION = 2
 _MOST_BYTES = 4 << 30
 # What a file holds beside the pixels, at most; only pixels count against the memory for images.
 _HEADERS = 64 << 20
@@ -93,6 +93,7 @@ def _load(place: Path, options: Options) -> Source | None:
             white=255,
             targets="classes",
             skipped=tuple(about["skipped"]),
+            names={part: tuple(about["names"][part]) for part in parts},
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
@@ -112,7 +113,8 @@ def _store(place: Path, source: Source) -> None:
     size = sum(array.nbytes for array in arrays.values())
     if size > _MOST_BYTES // 2 or not all(isinstance(array, np.ndarray) for array in arrays.values()):
         return
-    about = json.dumps({"class_names": source.class_names, "skipped": source.skipped}).encode()
+    told = {"class_names": source.class_names, "skipped": source.skipped, "names": dict(source.names)}
+    about = json.dumps(told).encode()
     arrays["about"] = np.frombuffer(about, np.uint8)
     place.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     place.parent.mkdir(exist_ok=True, mode=0o700)

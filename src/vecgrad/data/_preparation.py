@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecgrad.data._checks import check_images
+from vecgrad.data._checks import check_images, check_stored
 from vecgrad.data._lazy import Images, LazyImages
+from vecgrad.data._memory import at_once
 from vecgrad.spec.errors import ArgumentError, DataError
 
 # Images whose statistics are summed together: bounds the float64 copies.
@@ -144,6 +146,22 @@ class Preparation:
         rows += np.tile(offset, self.size[1]).astype(dtype)
         return prepared
 
+    def images(self, X: Images | LazyImages, *, dtype: str = "float32") -> Images | LazyImages:
+        """Images as the reader holds them, prepared: to the bit what ``arrays`` makes of them, when it is needed.
+
+        Arrays are prepared here and now where an eighth of the memory holds the result. Larger ones, mapped or not, and
+        ``LazyImages`` are prepared in batches, each when it is asked for: then this returns ``LazyImages``. Raises DataError as
+        ``arrays``.
+        """
+        if isinstance(X, LazyImages) or not at_once(X.size * np.dtype(dtype).itemsize):
+            stored = check_stored(X, what="X", data_format="channels_last", shape=self.shape)
+            lazy = stored if isinstance(stored, LazyImages) else LazyImages.of(stored)
+            return lazy.then(partial(self._batch, dtype), dtype)
+        return self.arrays(X, dtype=dtype)
+
+    def _batch(self, dtype: str, images: Images, places: NDArray[np.int64]) -> Images:
+        return self.arrays(images, what=f"images {_told(places)}", dtype=dtype)
+
     def inverts(self, brightness: NDArray[Any]) -> bool:
         """Whether an image file of this brightness, (H, W, C) with 0 black … 1 white, gets inverted."""
         if self.invert != "auto":
@@ -204,6 +222,12 @@ def _statistics(
     # What rounding leaves of a constant channel must not be blown up to variance 1.
     std = np.where(std > 1e-6 * np.sqrt(squares / count), std, 1.0)
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _told(places: NDArray[np.int64]) -> str:
+    """Numbers of images for an error message."""
+    more = " …" if len(places) > 8 else ""
+    return ", ".join(map(str, places[:8].tolist())) + more
 
 
 def _white(images: Images | LazyImages) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +34,8 @@ class Source:
     """What a reader found. ``white`` is the number that means white, None where the arrays must tell.
 
     ``class_names`` None: numbers. ``targets`` None: class numbers unless the caller says otherwise.
-    ``skipped`` says of each broken image that was left out what is wrong with it.
+    ``skipped`` says of each broken image that was left out what is wrong with it. ``names``: what the source calls the
+    images of a part, in their order, where they have names.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Source:
     data_format: DataFormat | None = "channels_last"
     targets: Targets | None = None
     skipped: tuple[str, ...] = ()
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def _listed(path: Path, archive: _Archive) -> Listing:
                 folders.add(parts)
             else:
                 load = partial(archive.read, member.offset_data, member.size)
-                files[parts] = ImageFile(f"{path}: {member.name}", load)
+                files[parts] = ImageFile(f"{path}: {member.name}", load, member.name)
         end = tar.offset
     # tarfile takes a damaged header, and an archive that was cut between two members, for its end.
     mark = archive.read(end, _BLOCK)

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from vecgrad.data import Preparation
+from vecgrad.data import LazyImages, Preparation, chosen
 from vecgrad.data.augment import Normalize, augmentations
 from vecgrad.estimator._callbacks import CallbackSupportMixin, Fitting
 from vecgrad.estimator._images import as_images, as_rows, computing_dtype, row_shape
@@ -27,9 +27,7 @@ from vecgrad.spec.random import MASK
 from vecgrad.train import Epoch, EpochEnd, EpochStart, History, events
 
 Array = NDArray[Any]
-
-# Images that are prepared and predicted together: bounds the memory of a prediction over a memory map.
-_CHUNK = 4096
+Images = Array | LazyImages
 
 
 class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
@@ -101,7 +99,7 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
                 self._note(event.record)
         self.program_ = self._finish()
 
-    def _checked(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple[Array, Array, Array]:
+    def _checked(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple[Images, Array, Array]:
         """Images (n, H, W, C) as they came, y, and weights (n,) float64. ``image_shape_`` is learned with reset."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
@@ -135,14 +133,15 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         planes = shape is None and self.data_format == "channels_first"
         return as_images(rows, self.image_shape_, planes)
 
-    def _begin(self, images: Array, y: Array, weights: Array, again: bool, classes: Any) -> None:
+    def _begin(self, images: Images, y: Array, weights: Array, again: bool, classes: Any) -> None:
         """The preparation, the targets and the network, unless the training goes on where the last one ended."""
         if again:
             self._resume(len(images))
             return
         self._learn_targets(y, weights, classes)
         counted = weights > 0
-        images, weights = (images, weights) if counted.all() else (images[counted], weights[counted])
+        if not counted.all():
+            images, weights = chosen(images, np.flatnonzero(counted)), weights[counted]
         self.preparation_ = Preparation.of(images, weights=weights)
         recipe = Recipe.of(self, self.image_shape_, self._outputs(), len(images), self._chosen_loss())
         self._accept(recipe.model)
@@ -180,33 +179,33 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         self._program = new
 
     def _split(
-        self, images: Array, y: Array, weights: Array
-    ) -> tuple[Array, Array, Array, tuple[Array, Array, Array]]:
+        self, images: Images, y: Array, weights: Array
+    ) -> tuple[Images, Array, Array, tuple[Images, Array, Array]]:
         """(images, y, weights, the prepared images, targets and weights that are held out)."""
-        parts = train_test_split(
-            images,
-            y,
-            weights,
+        # By number: what lies on the disk is not read for it.
+        kept, apart = train_test_split(
+            np.arange(len(images)),
             test_size=self.validation_fraction,
             random_state=self._program.seed & 0x7FFFFFFF,
             stratify=y if self._loss == "cross_entropy" else None,
         )
-        return parts[0], parts[2], parts[4], (self._prepared(parts[1]), self._targets(parts[3]), parts[5])
+        held_out = self._prepared(chosen(images, apart)), self._targets(y[apart]), weights[apart]
+        return chosen(images, kept), y[kept], weights[kept], held_out
 
     @staticmethod
-    def _counted(images: Array, y: Array, weights: Array, weighted: Any) -> tuple[Array, Array, Array]:
+    def _counted(images: Images, y: Array, weights: Array, weighted: Any) -> tuple[Images, Array, Array]:
         """Only the samples that count, one of weight zero is as if it were not there; weights as ``weighted`` changes them."""
         if weighted is not None:
             weights = _usable(weighted(y, weights), "`class_weight` times `sample_weight`")
         kept = weights > 0
         if kept.all():
             return images, y, weights
-        return images[kept], y[kept], weights[kept]
+        return chosen(images, np.flatnonzero(kept)), y[kept], weights[kept]
 
-    def _prepared(self, images: Array) -> Array:
-        return self.preparation_.arrays(images, dtype=self._program.dtype)
+    def _prepared(self, images: Images) -> Images:
+        return self.preparation_.images(images, dtype=self._program.dtype)
 
-    def _events(self, images: Array, targets: Array, weights: Array, epochs: int, schedule: Any) -> Any:
+    def _events(self, images: Images, targets: Array, weights: Array, epochs: int, schedule: Any) -> Any:
         same = bool((weights == weights[0]).all())
         return events(
             self._program,
@@ -230,13 +229,14 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         return steps
 
     def _train(
-        self, images: Array, y: Array, weights: Array, held_out: tuple[Array, Array, Array] | None
+        self, images: Images, y: Array, weights: Array, held_out: tuple[Images, Array, Array] | None
     ) -> None:
         epochs = self._epochs if self.max_iter == "auto" else int(self.max_iter)
         patience = Patience(float(self.tol), int(self.n_iter_no_change))
         best = None
         # Callbacks get X and y in a form that ``predict`` and ``score`` take.
-        shown = np.moveaxis(images, -1, 1) if self.data_format == "channels_first" else images
+        first = self.data_format == "channels_first"
+        shown = np.moveaxis(np.asarray(images), -1, 1) if first else images
         fitting = Fitting(self, epochs, shown, y, weights, self._fitted)
         targets = self._targets(y)
         with fitting.task():
@@ -271,12 +271,12 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         if self.verbose:
             print(record, flush=True)
 
-    def _validated(self, x: Array, targets: Array, weights: Array) -> float:
+    def _validated(self, x: Images, targets: Array, weights: Array) -> float:
         score = self._score_prepared(x, targets, weights)
         self.validation_scores_ = [*(self.validation_scores_ or ()), score]
         return score
 
-    def _score_prepared(self, x: Array, targets: Array, weights: Array) -> float:
+    def _score_prepared(self, x: Images, targets: Array, weights: Array) -> float:
         """Of prepared images: the accuracy, or R², that ``score`` would give."""
         raise NotImplementedError
 
@@ -292,16 +292,9 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         self._same_shape(shape, reset=False)
         rows = validate_data(self, rows, reset=False, dtype="numeric")
         images = self._images(rows, shape)
-        run = getattr(self._program, method)
-        parts = [
-            run(
-                self.preparation_.arrays(images[start : start + _CHUNK], dtype=self._program.dtype),
-                tta=self.tta,
-            )
-            for start in range(0, len(images), _CHUNK)
-        ]
+        found = getattr(self._program, method)(self._prepared(images), tta=self.tta)
         single = rows.dtype in (np.float16, np.float32)
-        return np.concatenate(parts), np.float32 if single else np.float64
+        return found, np.float32 if single else np.float64
 
 
 def _usable(weights: Array, what: str) -> Array:

@@ -12,7 +12,7 @@ from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from vecgrad.estimator._base import BaseCNN
+from vecgrad.estimator._base import BaseCNN, Images
 from vecgrad.estimator._callbacks import with_callbacks
 from vecgrad.losses import CrossEntropy, Loss
 
@@ -213,7 +213,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         totals = np.bincount(codes, weights, minlength=len(self.classes_))
         return np.asarray(weights / np.where(totals > 0, totals, 1.0)[codes])
 
-    def _score_prepared(self, x: Array, targets: Array, weights: Array) -> float:
+    def _score_prepared(self, x: Images, targets: Array, weights: Array) -> float:
         return float(
             accuracy_score(
                 targets, self._program.forward(x, tta=self.tta).argmax(axis=1), sample_weight=weights

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vecgrad.data import LazyImages
+
 Array = NDArray[Any]
 Shape3 = tuple[int, int, int]
 
@@ -78,12 +80,13 @@ def as_images(rows: Array, shape: Shape3, planes: bool) -> Array:
     return rows.reshape(len(rows), height, width, channels)
 
 
-def computing_dtype(images: Array, asked: str) -> str:
+def computing_dtype(images: Array | LazyImages, asked: str) -> str:
     """ "float32" where it holds the images exactly (all small integers, all float32), else "float64"."""
     if asked != "auto":
         return asked
     if images.dtype.kind in "iu" and images.dtype.itemsize > 2:
-        return "float32" if max(abs(int(images.min())), abs(int(images.max()))) <= 1 << 24 else "float64"
+        whole = np.asarray(images)
+        return "float32" if max(abs(int(whole.min())), abs(int(whole.max()))) <= 1 << 24 else "float64"
     if images.dtype != np.float64:
         return "float32"
     chunks = (images[start : start + 1024] for start in range(0, len(images), 1024))

@@ -11,7 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_array
 from sklearn.utils.validation import column_or_1d
 
-from vecgrad.estimator._base import BaseCNN
+from vecgrad.estimator._base import BaseCNN, Images
 from vecgrad.estimator._callbacks import with_callbacks
 from vecgrad.layers import Dense, Layer, Sequential
 from vecgrad.program import Program, compile
@@ -179,7 +179,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         self._public.load_parameters(parameters)
         return self._public
 
-    def _score_prepared(self, x: Array, targets: Array, weights: Array) -> float:
+    def _score_prepared(self, x: Images, targets: Array, weights: Array) -> float:
         return float(r2_score(targets, self._program.forward(x, tta=self.tta), sample_weight=weights))
 
 

@@ -19,6 +19,7 @@ from vecgrad.spec.tensor import Shape, size
 class Row:
     """One layer. ``flops`` (a multiply-add is two) and ``memory`` (bytes of the output) are those of one image.
 
+    ``parameters`` counts the entries that are trained, ``not_trained`` the others: statistics, and kernels that are frozen.
     ``receptive_field`` is the part (height, width) of the image that an entry of the output can depend on.
     """
 
@@ -29,6 +30,7 @@ class Row:
     flops: int
     receptive_field: tuple[int, int]
     memory: int
+    not_trained: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,13 @@ class Summary:
 
     @property
     def parameters(self) -> int:
-        """Entries of all parameters."""
+        """Entries of all parameters that are trained."""
         return sum(row.parameters for row in self.rows)
+
+    @property
+    def not_trained(self) -> int:
+        """Entries of all others, such as the statistics of batch normalization."""
+        return sum(row.not_trained for row in self.rows)
 
     @property
     def flops(self) -> int:
@@ -55,29 +62,39 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """The rows and the totals."""
-        totals = {"parameters": self.parameters, "flops": self.flops, "memory": self.memory}
-        return {"input_shape": self.input_shape, "layers": [asdict(row) for row in self.rows], **totals}
+        totals = ("parameters", "not_trained", "flops", "memory")
+        rows = [asdict(row) for row in self.rows]
+        return {
+            "input_shape": self.input_shape,
+            "layers": rows,
+            **{name: getattr(self, name) for name in totals},
+        }
 
     def __str__(self) -> str:
-        head = ("path", "layer", "output", "parameters", "FLOPs", "sees", "bytes")
+        head = ("path", "layer", "output", "parameters", "not trained", "FLOPs", "sees", "bytes")
         body = [
             (
                 row.path,
                 row.layer,
                 _by(row.output_shape),
                 f"{row.parameters:,}",
+                f"{row.not_trained:,}",
                 f"{row.flops:,}",
                 _by(row.receptive_field),
                 f"{row.memory:,}",
             )
             for row in self.rows
         ]
-        first = ("", "input", _by(self.input_shape), "", "", "", "")
-        total = ("", "total", "", f"{self.parameters:,}", f"{self.flops:,}", "", f"{self.memory:,}")
-        table = [head, first, *body, total]
-        widths = [max(len(line[i]) for line in table) for i in range(len(head))]
+        first = ("", "input", _by(self.input_shape), "", "", "", "", "")
+        counts = (f"{self.parameters:,}", f"{self.not_trained:,}", f"{self.flops:,}")
+        total = ("", "total", "", *counts, "", f"{self.memory:,}")
+        table: list[tuple[str, ...]] = [head, first, *body, total]
+        if not self.not_trained:
+            table = [(*line[:4], *line[5:]) for line in table]
+        widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
         lines = [
-            "  ".join(_cell(line[i], widths[i], i < 3) for i in range(len(head))).rstrip() for line in table
+            "  ".join(_cell(line[i], widths[i], i < 3) for i in range(len(table[0]))).rstrip()
+            for line in table
         ]
         rule = "─" * max(map(len, lines))
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
@@ -87,7 +104,7 @@ def summary(model: Layer | Iterable[Layer], input_shape: Iterable[int], *, dtype
     """What ``model`` is on images of ``input_shape`` (H, W, C), layer by layer; nothing is computed.
 
     Bytes are those of one image's activations in ``dtype``. The receptive field ends at the image's border; what
-    normalization knows of other pixels is not counted.
+    normalization knows of other pixels is not counted. What is not trained has a column where there is any.
     Raises ShapeError naming the layer that cannot work.
 
     >>> from vecgrad.layers import Conv2D, ReLU
@@ -108,18 +125,20 @@ def summary(model: Layer | Iterable[Layer], input_shape: Iterable[int], *, dtype
     rows: list[Row] = []
     for path, layer, before, after, sight in _leaves(model, (shape,), (_Sight(),)):
         seen = tuple(min(sight.seen(axis), side) for axis, side in enumerate((*shape, 1, 1)[:2]))
+        # A layer that is used again has been counted.
+        again = any(path == row.path for row in rows)
+        stated = () if again else layer.parameters(before[0]).values()
+        trained, others = (sum(size(p.shape) for p in stated if p.trained == kind) for kind in (True, False))
         rows.append(
             Row(
                 path,
                 str(layer),
                 after,
-                # A layer that is used again has been counted.
-                0
-                if any(path == row.path for row in rows)
-                else sum(size(parameter.shape) for parameter in layer.parameters(before[0]).values()),
+                trained,
                 layer.flops(before[0]),
                 (seen[0], seen[1]),
                 0 if isinstance(layer, Flatten) else size(after) * ITEM_BYTES[dtype],
+                others,
             )
         )
     return Summary(shape, tuple(rows))

@@ -19,13 +19,20 @@ def images(x: Any, shape: Shape, dtype: Any, rescales: bool) -> Array:
     (n, H, W) stands for one channel. Raises ShapeError for another shape, DataError for a dtype that is no
     number, for integers unless the model ``rescales`` them itself, and for NaN or infinity.
     """
-    array = np.asarray(x)
+    array = shaped(np.asarray(x), shape, rescales)
+    array = _converted(array, dtype)
+    finite(array, "images")
+    return array
+
+
+def shaped(array: Array, shape: Shape, rescales: bool) -> Array:
+    """The array with an axis for its one channel where that is missing; raises as ``images``, its entries unread."""
     if array.dtype.kind not in "fiu":
         raise DataError(f"images must be numbers, got dtype {array.dtype}; convert them to float32")
     if array.dtype.kind in "iu" and not rescales:
         raise DataError(
             f"images have dtype {array.dtype}; divide them by their largest value and cast to float32, "
-            f"or begin the model with Rescale(1 / 255)"
+            f"or begin the model with Rescale(1 / 255), or train it on a vecgrad.data.Dataset, which says how to prepare them"
         )
     given = array.shape
     if len(shape) == 3 and shape[2] == 1 and array.ndim == 3:
@@ -39,8 +46,6 @@ def images(x: Any, shape: Shape, dtype: Any, rescales: bool) -> Array:
         ):
             hint = "; these look channels first: pass x.transpose(0, 2, 3, 1)"
         raise ShapeError(f"images have shape {given}, expected (n, {', '.join(map(str, shape))}){hint}")
-    array = _converted(array, dtype)
-    finite(array, "images")
     return array
 
 
@@ -93,7 +98,8 @@ def rows(t: Array, w: Array, loss: Loss, dtype: Any) -> Array:
     return t if loss.as_given else np.require(loss.rows(t, w), dtype, ["C", "A"])
 
 
-def _one_hot(labels: Array, n: int, classes: int, dtype: Any) -> Array:
+def class_numbers(labels: Array, n: int, classes: int) -> None:
+    """DataError or ShapeError unless ``labels`` are ``n`` class numbers."""
     if len(labels) != n:
         raise ShapeError(f"{len(labels)} labels for {n} images")
     if labels.dtype.kind not in "iu":
@@ -104,6 +110,10 @@ def _one_hot(labels: Array, n: int, classes: int, dtype: Any) -> Array:
         raise DataError(
             f"label {labels[first]} of image {first} is outside 0 … {classes - 1}; the network has {classes} outputs"
         )
+
+
+def _one_hot(labels: Array, n: int, classes: int, dtype: Any) -> Array:
+    class_numbers(labels, n, classes)
     rows = np.zeros((n, classes), dtype)
     rows[np.arange(n), labels] = 1
     return rows

@@ -129,18 +129,19 @@ class NativeBackend:
 
     def stepping(self, n: int) -> Stepping | None:
         """The short way for training steps on ``n`` images with class numbers; None where it does not lead there."""
-        fits = self._loss is not None and self._loss.targets == "classes" and 1 <= n <= self._batch_size
-        # The native look at labels writes plain rows: losses that make others of them go the long way.
-        if self._loss is None or not fits or not self._loss.as_given:
+        loss, output = self._loss, self.shapes[1]
+        if loss is None or loss.targets != "classes" or not 1 <= n <= self._batch_size:
+            return None
+        if loss.rows_shape(output) != output:
             return None
         if self._admission is None:
-            most, classes = self._batch_size, self.shapes[1][-1]
+            most, classes = self._batch_size, output[-1]
             self._admission = Admission(self._dtype, most, classes)
             self._ones = aligned(most * ITEM_BYTES[self._dtype])
             self._ones.array(self._dtype, most)[...] = 1
         return Stepping(
-            self.compiled(TRAINING, training=True), (n, *self.shapes[0]), self._admission, self._ones.address,
-            self._prepared, self._stepped,
+            self.compiled(TRAINING, training=True), (n, *self.shapes[0]), self._admission, self._ones,
+            None if loss.as_given else loss.rows, output[-1], self._prepared, self._stepped,
         )  # fmt: skip
 
     def _stepped(self, compiled: Compiled) -> None:

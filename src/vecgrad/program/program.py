@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,9 @@ from vecgrad.layers import Layer, Rescale, Sequential
 from vecgrad.losses import Loss
 from vecgrad.program import door, views
 from vecgrad.program.backend import Backend
-from vecgrad.program.evaluation import Evaluation
+from vecgrad.program.evaluation import Evaluation, evaluate, predict
 from vecgrad.program.flat import FlatLayout
+from vecgrad.program.incoming import Incoming
 from vecgrad.program.trace import LayerTrace, traces
 from vecgrad.spec.errors import ArgumentError, ShapeError
 from vecgrad.spec.random import MASK
@@ -24,7 +25,7 @@ from vecgrad.spec.tensor import Shape
 from vecgrad.updates import AVERAGE, SLOW, Update
 
 if TYPE_CHECKING:
-    from vecgrad.data import Dataset
+    from vecgrad.data import Dataset, LazyImages
     from vecgrad.program.explain import Explanation
     from vecgrad.program.saving import Trained
     from vecgrad.program.shortcut import Shortcut
@@ -42,13 +43,15 @@ class Program:
     """Made by ``vecgrad.compile``. Several Python threads may call it: calls are served one at a time.
 
     Arrays are batches of images (n, H, W, C), channels last; (n, H, W) stands for one channel. Results have
-    the program's dtype.
+    the program's dtype. LazyImages, and arrays too large to be converted at once, are read batch by batch. Where ``data`` has a
+    preparation that was made for whole numbers, integers are pixels as they were read, and prepared; floats never are.
 
     A program can be copied and pickled: what is kept is what ``vecgrad.compile`` was told, the parameters, the optimizer's
     state and ``data``; the copy compiles when it is first used, for the processor it then finds.
 
     Attributes:
         least_images: a training step takes at least so many; 2 where batch normalization sees one value per image.
+        rescales: its model begins with Rescale and takes pixels as they were read.
         data: what is known of the images: a mapping with "class_names", "preparation" and more, or None. ``save``
             writes it and ``vecgrad.load`` reads it.
     """
@@ -75,7 +78,8 @@ class Program:
         first = model
         while isinstance(first, Sequential) and first.layers:
             first = first.layers[0]
-        self._rescales = isinstance(first, Rescale)
+        self.rescales = isinstance(first, Rescale)
+        self._incoming = Incoming(input_shape, dtype, self.rescales)
         self._kind = np.dtype(dtype)
         self._shortcuts: dict[tuple[str, bool, tuple[int, ...]], Shortcut] = {}
         self._steppings: dict[tuple[int, ...], Stepping] = {}
@@ -252,30 +256,25 @@ class Program:
         loss = self._needs_loss()
         if tta is not None:
             return views.evaluate(self, loss, x, y, sample_weight, tta)
-        x = door.images(x, self.input_shape, self.dtype, self._rescales)
-        t = door.targets(y, len(x), loss, self.output_shape, self.dtype)
-        w, inverse = door.weights(sample_weight, len(x), self.dtype)
-        if not len(x):
-            raise ShapeError("evaluate needs at least one image, got none")
-        total, right, classes = 0.0, 0.0, loss.targets == "classes"
-        rows = door.rows(t, w, loss, self.dtype)
+        scalars = {"inverse_weight": 0.0}
         wanted = Wanted(prediction=True, loss=True, averaged=self._averaged)
-        scalars = {"inverse_weight": inverse}
-        with self._lock:
-            for part in self._parts(len(x)):
-                found = self._backend.run(wanted, x[part], rows[part], w[part], scalars)
-                total += float(found["loss"][0])
-                if classes:
-                    hit = found["prediction"].argmax(axis=-1) == t[part].argmax(axis=-1)
-                    right += float(np.sum(hit * w[part], dtype=np.float64))
-        return Evaluation(total, right / float(w.sum(dtype=np.float64)) if classes else None, len(x))
 
-    def check_images(self, x: Any) -> Array:
+        def run(images: Array, rows: Array, w: Array, inverse: float) -> tuple[float, Array]:
+            scalars["inverse_weight"] = inverse
+            found = self._backend.run(wanted, images, rows, w, scalars)
+            return float(found["loss"][0]), found["prediction"]
+
+        x = self.check_images(x)
+        with self._lock:
+            return evaluate(run, loss, x, y, sample_weight, self.output_shape, self.dtype, self.batch_size)
+
+    def check_images(self, x: Any) -> Array | LazyImages:
         """x (n, …) as every method takes it: an array (n, *input_shape) of the program's dtype, for any n.
 
+        Of LazyImages, and of arrays for whose converted form memory has no room, LazyImages whose batches are such arrays.
         Raises ShapeError or DataError where no method would take it.
         """
-        return door.images(x, self.input_shape, self.dtype, self._rescales)
+        return self._incoming.images(x, self.data)
 
     # --- keeping --------------------------------------------------------------------------------
     def save(
@@ -324,11 +323,12 @@ class Program:
             if found is not None:
                 return found
         given = x
-        x = door.images(x, self.input_shape, self.dtype, self._rescales)
-        result = np.empty((len(x), *self.output_shape), self.dtype)
+        x = self.check_images(x)
         with self._lock:
-            for part in self._parts(len(x)):
-                result[part] = self._backend.run(wanted, x[part], None, None, {})[name]
+            result = predict(
+                lambda images: self._backend.run(wanted, images, None, None, {})[name],
+                x, self.output_shape, self.dtype, self.batch_size,
+            )  # fmt: skip
             if plain and given.shape == x.shape and (short := self._backend.shortcut(wanted, name, len(x))):
                 self._shortcuts[name, wanted.averaged, x.shape] = short
         return result
@@ -342,12 +342,13 @@ class Program:
         }
 
     def _labelled(self, x: Any, y: Any, sample_weight: Any, loss: Loss) -> tuple[Array, Array, Array, float]:
-        x = door.images(x, self.input_shape, self.dtype, self._rescales)
+        x = self._incoming.images(x, self.data)
         n = len(x)
         if not 1 <= n <= self.batch_size:
             raise ShapeError(
                 f"got {n} images, expected 1 to {self.batch_size} (the batch_size the program was compiled for)"
             )
+        x = x[:]  # LazyImages are read
         t = door.targets(y, n, loss, self.output_shape, self.dtype)
         w, inverse = door.weights(sample_weight, n, self.dtype)
         return x, door.rows(t, w, loss, self.dtype), w, inverse
@@ -370,9 +371,6 @@ class Program:
         """What random masks are drawn from, in words: the seed, and the step that is due, whose masks gradients show too."""
         words = {"seed_low": self.seed, "seed_high": self.seed >> 32, "mask_step": self.steps}
         return {name: float(word & MASK) for name, word in words.items()}
-
-    def _parts(self, n: int) -> Iterator[slice]:
-        return (slice(i, min(i + self.batch_size, n)) for i in range(0, n, self.batch_size))
 
     def _needs_loss(self) -> Loss:
         if self.loss is None:

@@ -11,6 +11,7 @@ from vecgrad.graph.eager import EagerEmitter, EagerValue
 from vecgrad.losses import Loss
 from vecgrad.program import door
 from vecgrad.program.evaluation import Evaluation
+from vecgrad.program.incoming import batches
 from vecgrad.spec.errors import ArgumentError, ShapeError
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# Images whose views are made together: bounds the memory of the copies.
-_CHUNK = 1024
+# Images whose views are made together, and their bytes: bounds the memory of the copies.
+_CHUNK, _BYTES = 1024, 64 << 20
 
 
 def forward(program: Program, x: Any, kind: str) -> Array:
@@ -30,10 +31,14 @@ def forward(program: Program, x: Any, kind: str) -> Array:
             f"tta needs a network for images (height, width, channels); this one takes {program.input_shape}"
         )
     result = np.zeros((len(x), *program.output_shape), program.dtype)
-    for start in range(0, max(1, len(x)), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        for seen, weight in views(x[part], kind):
-            result[part] += np.asarray(weight, program.dtype) * program.forward(seen)
+    each = int(np.prod(program.input_shape)) * result.itemsize
+    next(
+        views(np.empty((0, *program.input_shape)), kind)
+    )  # a kind that there is not is refused for no images too
+    with batches(x, min(_CHUNK, max(1, _BYTES // each))) as parts:
+        for part, images in parts:
+            for seen, weight in views(images, kind):
+                result[part] += np.asarray(weight, program.dtype) * program.forward(seen)
     return result
 
 

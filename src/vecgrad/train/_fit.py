@@ -19,7 +19,7 @@ _log = logging.getLogger("vecgrad")
 def fit(
     program: Program,
     X: Any,
-    y: Any,
+    y: Any = None,
     epochs: int = 5,
     validation: tuple[Any, Any] | float | None = None,
     sample_weight: Any = None,
@@ -32,6 +32,13 @@ def fit(
     augment: Any = None,
 ) -> History:
     """Train ``program`` for ``epochs`` more epochs on images X (n, *input_shape) and labels y (n,) or targets.
+
+    X may be what ``vecgrad.data.open`` returned, without y: its images are prepared as ``program.data`` says, else as the data
+    set says, which the program then knows, and its validation images are measured unless ``validation`` names others.
+    Images that are read when asked for (LazyImages), and arrays, mapped from files or not, whose converted form would take
+    more than an eighth of the memory, are converted and prepared batch by batch, in threads beside the training; the results
+    are the same.
+    An image that cannot be read any more ends the training with a DataError that names it.
 
     validation: (Xv, yv), or a fraction of X to hold out (stratified by label, chosen by the program's seed); measured after
     each epoch and never trained on. sample_weight (n,) weighs images. shuffle: in an order drawn from the program's
@@ -63,12 +70,13 @@ def fit(
         raise ArgumentError(f'keep must be "last" or "best", got {keep!r}')
     if patience is not None and (isinstance(patience, bool) or not isinstance(patience, int) or patience < 1):
         raise ArgumentError(f"patience must be a positive number of epochs, got {patience!r}")
-    if validation is None and (keep == "best" or patience is not None):
+    loop = Loop.of(program, X, y, epochs, validation, sample_weight, shuffle, schedule, augment)
+    validates = loop.given.validation is not None
+    if not validates and (keep == "best" or patience is not None):
         asked = "patience" if keep == "last" else 'keep="best"'
         raise ArgumentError(
             f"{asked} goes by the validation accuracy; pass validation=(Xv, yv) or a fraction to hold out"
         )
-    loop = Loop.of(program, X, y, epochs, validation, sample_weight, shuffle, schedule, augment)
     best = _Best(program, keeps=keep == "best")
     records: list[Epoch] = []
     interrupted = stopped = False
@@ -79,7 +87,7 @@ def fit(
                 _log.info("%s", event.record)
                 if verbose:
                     print(event.record, flush=True)
-                if validation is not None:
+                if validates:
                     best.consider(event.record)
             if on_event is not None:
                 on_event(event)

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from vecgrad.data import Ahead, Preparation, batches, check_images, check_labels, split
+from vecgrad.data import Ahead, LazyImages, batches
 from vecgrad.data.augment import Pipeline, augmentations, to_json
-from vecgrad.program import Program, door
-from vecgrad.spec.errors import ArgumentError, DataError, TrainingError
+from vecgrad.program import Program
+from vecgrad.spec.errors import ArgumentError, TrainingError
 from vecgrad.train._events import EpochEnd, EpochStart, Event, StepEnd
+from vecgrad.train._examples import Examples, Images
 from vecgrad.train._history import Epoch
 from vecgrad.train._interrupt import Whole
 from vecgrad.train.schedules import Schedule, by_name
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Pair = tuple[Array, Array]
 
 # Training images on which accuracy is measured after an epoch: ± 2 % at most, and a small part of an epoch's time.
 _SAMPLE = 512
@@ -31,7 +31,7 @@ _SAMPLE = 512
 def events(
     program: Program,
     X: Any,
-    y: Any,
+    y: Any = None,
     epochs: int = 5,
     *,
     validation: tuple[Any, Any] | float | None = None,
@@ -53,21 +53,17 @@ def events(
 
 @dataclass(frozen=True)
 class Loop:
-    """A training that can begin: everything was checked and converted once.
+    """A training that can begin: everything was checked, and converted as far as memory has room for it.
 
-    With a ``pipeline`` the images are as they came: it makes of them, batch by batch, what the program takes.
+    With a pipeline the images are as they came: it makes of them, batch by batch, what the program takes.
     """
 
     program: Program
-    images: Array
-    labels: Array
-    weights: Array | None
-    validation: Pair | None
+    given: Examples
     epochs: int
     first_epoch: int
     shuffle: bool
     schedule: Schedule
-    pipeline: Pipeline | None = None
     training_accuracy: bool = True
 
     @staticmethod
@@ -89,18 +85,8 @@ class Loop:
         if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
             raise ArgumentError(f"epochs must be a positive integer, got {epochs!r}")
         steps = augmentations(augment)
-        images, labels = _raw(program, X, y) if steps else _pair(program, X, y, "training")
-        weights = (
-            None if sample_weight is None else door.weights(sample_weight, len(images), program.dtype)[0]
-        )
-        held_out: Any = validation
-        if isinstance(validation, float):
-            kept, apart = split(labels if labels.ndim == 1 else len(labels), validation, program.seed)
-            held_out = images[apart], labels[apart]
-            images, labels = images[kept], labels[kept]
-            weights = None if weights is None else door.weights(weights[kept], len(kept), program.dtype)[0]
-        pipeline = _pipeline(program, steps, images, labels, weights) if steps else None
-        n = len(images)
+        given = Examples.of(program, X, y, validation, sample_weight, steps)
+        n = len(given.images)
         rest = n % program.batch_size
         if 0 < rest < program.least_images:
             raise ArgumentError(
@@ -112,15 +98,11 @@ class Loop:
         first = program.steps // -(-n // program.batch_size)
         return Loop(
             program,
-            images,
-            labels,
-            weights,
-            None if held_out is None else _validation(program, held_out, pipeline),
+            given,
             epochs,
             first,
             bool(shuffle),
             by_name(schedule),
-            pipeline,
             training_accuracy,
         )
 
@@ -130,24 +112,23 @@ class Loop:
         return {
             "epochs": self.epochs,
             "first_epoch": self.first_epoch + 1,
-            "images": len(self.images),
-            "validation_images": 0 if self.validation is None else len(self.validation[0]),
-            "weighted": self.weights is not None,
+            "images": len(self.given.images),
+            "validation_images": 0 if self.given.validation is None else len(self.given.validation[0]),
+            "weighted": self.given.weights is not None,
             "shuffle": self.shuffle,
             "schedule": self.schedule.to_json(),
-            "augment": [] if self.pipeline is None else to_json(self.pipeline.steps),
+            "augment": [] if self.given.pipeline is None else to_json(self.given.pipeline.steps),
         }
 
     def run(self) -> Iterator[Event]:
         """The events of all epochs."""
-        if self.pipeline is not None and self.pipeline.normalize is not None:
-            found = self.pipeline.normalize.preparation(self.images)
-            self.program.data = {**(self.program.data or {}), "preparation": found.to_json()}
+        if self.given.told:
+            self.program.data = {**(self.program.data or {}), **self.given.told}
         for number in range(self.epochs):
             yield from self._epoch(number)
 
     def _epoch(self, number: int) -> Iterator[Event]:
-        program, n = self.program, len(self.images)
+        program, n = self.program, len(self.given.images)
         label = self.first_epoch + number + 1
         last = self.first_epoch + self.epochs
         steps = -(-n // program.batch_size)
@@ -162,7 +143,7 @@ class Loop:
                 if not share:
                     continue
                 rate = self._rate((number * steps + step) / (self.epochs * steps))
-                w = None if self.weights is None else self.weights[chosen]
+                w = None if self.given.weights is None else self.given.weights[chosen]
                 with Whole():
                     loss = program.step(x, t, w, rate)
                 if not math.isfinite(loss):
@@ -183,29 +164,31 @@ class Loop:
         self, order: Iterator[Array], epoch: int
     ) -> AbstractContextManager[Iterator[tuple[Array, Array, Any]]]:
         """(indices, images, targets) of the batches."""
-        if self.pipeline is not None:
-            return Ahead(partial(_made, self.pipeline, self.program.seed, epoch), order)
+        given = self.given
+        ahead = {"depth": 3, "workers": 2} if isinstance(given.images, LazyImages) else {}
+        if given.pipeline is not None:
+            return Ahead(partial(_made, given.pipeline, self.program.seed, epoch), order, **ahead)
+        if ahead:
+            return Ahead(partial(_read, given.images, given.labels), order, **ahead)
         # Gathered here and not ahead in a thread: of arrays in memory that takes microseconds.
-        return nullcontext((chosen, self.images[chosen], self.labels[chosen]) for chosen in order)
+        return nullcontext((chosen, given.images[chosen], given.labels[chosen]) for chosen in order)
 
     def _weight(self, chosen: Array) -> float:
-        return (
-            float(len(chosen)) if self.weights is None else float(self.weights[chosen].sum(dtype=np.float64))
-        )
+        w = self.given.weights
+        return float(len(chosen)) if w is None else float(w[chosen].sum(dtype=np.float64))
 
     def _rate(self, progress: float) -> float:
         assert self.program.optimizer is not None
         return self.program.optimizer.learning_rate * self.schedule.factor(progress)
 
     def _measured(self, label: int, loss: float, rate: float, started: float, speed: float) -> Epoch:
-        n = len(self.images)
+        n = len(self.given.images)
         accuracy = None
         assert self.program.loss is not None
         if self.training_accuracy and self.program.loss.targets == "classes":
-            sample = slice(None, None, -(-n // _SAMPLE))
-            shown = self.images[sample] if self.pipeline is None else self.pipeline.plain(self.images[sample])
-            accuracy = self.program.evaluate(shown, self.labels[sample]).accuracy
-        found = None if self.validation is None else self.program.evaluate(*self.validation)
+            accuracy = self.program.evaluate(*self.given.some(_SAMPLE)).accuracy
+        held_out = self.given.validation
+        found = None if held_out is None else self.program.evaluate(*held_out)
         return Epoch(
             epoch=label,
             loss=loss,
@@ -219,60 +202,10 @@ class Loop:
         )
 
 
-def _pair(program: Program, X: Any, y: Any, what: str) -> Pair:
-    """Images and labels as every step will take them."""
-    assert program.loss is not None
-    images = program.check_images(X)
-    if not len(images):
-        raise DataError(f"there are no {what} images")
-    return images, _targets(program, y, len(images))
-
-
-def _targets(program: Program, y: Any, n: int) -> Array:
-    assert program.loss is not None
-    labels = np.asarray(y)
-    if program.loss.targets == "classes" and labels.ndim == 1:
-        return check_labels(labels, program.output_shape[-1], count=n)
-    return door.targets(labels, n, program.loss, program.output_shape, program.dtype)
-
-
-def _raw(program: Program, X: Any, y: Any) -> Pair:
-    """Images as they came, for a pipeline, and targets."""
-    if len(program.input_shape) != 3:
-        raise ArgumentError(
-            f"augment needs a network for images (height, width, channels); this one takes {program.input_shape}"
-        )
-    images = check_images(X, what="training images", shape=program.input_shape)
-    return images, _targets(program, y, len(images))
-
-
-def _pipeline(program: Program, steps: Any, images: Array, labels: Array, weights: Array | None) -> Pipeline:
-    assert program.loss is not None
-    told = (program.data or {}).get("preparation")
-    found = Pipeline.of(
-        steps,
-        images,
-        labels,
-        classes=program.output_shape[-1] if program.loss.targets == "classes" else None,
-        # An image of weight zero is as if it were not there.
-        partners=None if weights is None else np.flatnonzero(weights > 0),
-        preparation=None if told is None else Preparation.from_json(told),
-    )
-    program.check_images(found.plain(images[:1]))
-    return found
-
-
 def _made(pipeline: Pipeline, seed: int, epoch: int, chosen: Array) -> tuple[Array, Array, Any]:
     # A plain function of its arguments: see Ahead.
     return (chosen, *pipeline.batch(chosen, seed=seed, epoch=epoch))
 
 
-def _validation(program: Program, given: Any, pipeline: Pipeline | None) -> Pair:
-    if not isinstance(given, (tuple, list)) or len(given) != 2:
-        raise ArgumentError(
-            "validation must be (images, labels), or the fraction of the images to hold out, as a float"
-        )
-    images, labels = given
-    if pipeline is not None:
-        images = pipeline.plain(check_images(images, what="validation images", shape=program.input_shape))
-    return _pair(program, images, labels, "validation")
+def _read(images: Images, labels: Array, chosen: Array) -> tuple[Array, Array, Any]:
+    return chosen, images[chosen], labels[chosen]

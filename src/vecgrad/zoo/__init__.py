@@ -6,7 +6,7 @@ move between the two.
 >>> import vecgrad as vg
 >>> model = vg.zoo.resnet20()
 >>> model.infer((32, 32, 3)), vg.summary(model, (32, 32, 3)).parameters
-((10,), 274042)
+((10,), 272474)
 """
 
 from vecgrad.zoo._airbench import airbench94, whitening

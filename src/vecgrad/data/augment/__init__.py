@@ -21,6 +21,7 @@ from vecgrad.data.augment._erase import Cutout
 from vecgrad.data.augment._mix import CutMix, Mixup
 from vecgrad.data.augment._normalize import Normalize
 from vecgrad.data.augment._pipeline import Pipeline
+from vecgrad.data.augment._prepared import prepared
 from vecgrad.data.augment._shift import Flip, PadCrop
 from vecgrad.data.augment._text import AUGMENTATIONS, augmentations, from_json, to_json
 from vecgrad.data.augment._views import VIEWS, views
@@ -43,6 +44,7 @@ __all__ = [
     "Range",
     "augmentations",
     "from_json",
+    "prepared",
     "to_json",
     "views",
 ]

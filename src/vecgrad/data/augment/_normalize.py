@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vecgrad.data._lazy import LazyImages
 from vecgrad.data._preparation import Preparation
 from vecgrad.data.augment._base import Array, Augmentation, Range, Shape, as_float, number, require
 from vecgrad.data.augment._draws import Draws
@@ -46,7 +47,7 @@ class Normalize(Augmentation):
             if value is not None and len(value) not in (1, shape[2]):
                 raise ArgumentError(f"Normalize: {len(value)} numbers as {name} for {shape[2]} channels")
 
-    def measured(self, images: Array) -> Normalize:
+    def measured(self, images: Array | LazyImages) -> Normalize:
         """With what was None measured on ``images`` (n, H, W, C), and one number for each channel."""
         channels = images.shape[-1]
         found = self
@@ -87,7 +88,7 @@ class Normalize(Augmentation):
         )
         return Range(black, white)
 
-    def preparation(self, images: Array) -> Preparation:
+    def preparation(self, images: Array | LazyImages) -> Preparation:
         """The same as the record that a run keeps, for files and arrays that are to be predicted."""
         assert self.mean is not None
         assert self.std is not None

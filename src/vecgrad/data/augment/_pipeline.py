@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vecgrad.data._lazy import LazyImages
 from vecgrad.data._preparation import Preparation
 from vecgrad.data.augment._base import Array, Augmentation, Mixing, Range, as_float
 from vecgrad.data.augment._draws import Draws
@@ -26,14 +27,14 @@ _CHUNK = 4096
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """Augmentations that know their images (n, H, W, C) and targets, class numbers (n,) or rows (n, …).
+    """Augmentations that know their images (n, H, W, C), in memory or lazy, and targets, class numbers (n,) or rows (n, …).
 
     ``classes``: the number of classes, where targets are class numbers and something mixes them. ``partners``: the
     images that may be mixed in, by index; None: all.
     """
 
     steps: tuple[Augmentation, ...]
-    source: Array
+    source: Array | LazyImages
     targets: Array | None = None
     classes: int | None = None
     partners: NDArray[np.int64] | None = None
@@ -42,7 +43,7 @@ class Pipeline:
     def of(
         cls,
         augment: Any,
-        images: Array,
+        images: Array | LazyImages,
         targets: Array | None = None,
         *,
         classes: int | None = None,
@@ -63,8 +64,9 @@ class Pipeline:
             raise ArgumentError("augment holds Normalize twice; once is enough")
         if targets is None and any(isinstance(step, Mixing) for step in steps):
             raise ArgumentError("augmentations that mix images need their targets")
+        _, height, width, channels = images.shape
         for step in steps:
-            step.check(images.shape[1:])
+            step.check((height, width, channels))
         steps = tuple(step.measured(images) if isinstance(step, Normalize) else step for step in steps)
         return cls(_settled(steps, images, preparation), images, targets, classes, partners)
 
@@ -144,7 +146,7 @@ class Pipeline:
 
 
 def _settled(
-    steps: Sequence[Augmentation], images: Array, preparation: Preparation | None
+    steps: Sequence[Augmentation], images: Array | LazyImages, preparation: Preparation | None
 ) -> tuple[Augmentation, ...]:
     channels = images.shape[-1]
     scale = next((step.scale for step in steps if isinstance(step, Normalize)), None)
