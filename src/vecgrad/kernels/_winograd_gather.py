@@ -158,8 +158,13 @@ class Generator:
                 self._write(loop.i, count, block.i)
 
     def _ahead(self, first: Value) -> _Fetching:
-        """What to fetch while the block from tile ``first`` on is multiplied: the next one's pixels, this one's places."""
+        """What to fetch while the block from tile ``first`` on is multiplied: the next one's pixels, this one's places.
+
+        Nothing where weights are fetched, which need the same line buffers.
+        """
         s, spec = self.shape, self.spec
+        if s.streamed:
+            return []
         turns = PLANES * (spec.tile.block // spec.tile.scalars)
         source, unit = spec.input, (1, 1)
         if spec.unpool:
@@ -207,7 +212,6 @@ class Generator:
         offsets = [n * s.inputs.tile for n in range(tile.scalars)]
         levels = [Level(s.pack.inner, s.item, s.pack.block * s.item)]
         groups = b.div(b.add(count, tile.scalars - 1), tile.scalars)
-        (pixels, source), *places = ahead
         most = tile.block // tile.scalars
         channel = b.mul(block, s.pack.block * s.item)
         with b.loop(0, PLANES) as plane:
@@ -216,9 +220,11 @@ class Generator:
             m = b.at(self.memory[2], b.mul(plane.i, s.products.plane))
             with b.loop(0, groups) as group:
                 turn = b.add(b.mul(plane.i, most), group.i)
-                pixels.fetch(b, source, b.add(b.mul(block, PLANES * most), turn))
-                for place, start in places:
-                    place.fetch(b, b.around(start, channel), turn)
+                for n, (place, start) in enumerate(ahead):
+                    if n == 0:
+                        place.fetch(b, start, b.add(b.mul(block, PLANES * most), turn))
+                    else:
+                        place.fetch(b, b.around(start, channel), turn)
                 here = b.at(a, b.mul(group.i, tile.scalars * s.inputs.tile))
                 there = b.at(m, b.mul(group.i, tile.scalars * s.products.tile))
                 contraction = Contraction(
