@@ -110,7 +110,7 @@ def test_a_vector_on_the_stack_is_seen(lab: Any, machine: Machine) -> None:
         check_transforms("".join([*lines[:last], store, *lines[last:]]), machine)
 
 
-@pytest.mark.parametrize(("channels", "streamed"), [(64, False), (256, True)])
+@pytest.mark.parametrize(("channels", "streamed"), [(16, False), (256, True)])
 def test_weights_beyond_the_second_level_cache_are_all_that_is_fetched(channels: int, streamed: bool) -> None:
     text = registry.generate(spec("forward", channels, AVX512), AVX512)
     fetches = re.findall(r"call void @llvm\.prefetch\S*\(ptr [^,]+, i32 (\d)", text)
