@@ -6,6 +6,7 @@ product is a multiply-add alone; a transform subtracts too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from tests.kernels.test_conv_code import HOT_BYTES, bodies, loops
 
-from vecgrad.kernels import algorithm
+from vecgrad.kernels import algorithm, registry
 from vecgrad.spec.geometry import Conv, window
 from vecgrad.spec.kernel import WinogradTile
 from vecgrad.spec.machine import AVX2, AVX512, NEON, Machine
@@ -107,3 +108,11 @@ def test_a_vector_on_the_stack_is_seen(lab: Any, machine: Machine) -> None:
     last = max(n for n, line in enumerate(lines) if "fsub" in line or "subps" in line)
     with pytest.raises(AssertionError):
         check_transforms("".join([*lines[:last], store, *lines[last:]]), machine)
+
+
+@pytest.mark.parametrize(("channels", "streamed"), [(16, False), (256, True)])
+def test_weights_beyond_the_second_level_cache_are_all_that_is_fetched(channels: int, streamed: bool) -> None:
+    text = registry.generate(spec("forward", channels, AVX512), AVX512)
+    fetches = re.findall(r"call void @llvm\.prefetch\S*\(ptr [^,]+, i32 (\d)", text)
+    assert fetches
+    assert ("1" in fetches) != streamed  # places of results, to be written

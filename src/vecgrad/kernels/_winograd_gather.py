@@ -8,10 +8,11 @@ All between input and output stays in scratch that fits the second-level cache.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from vecgrad.kernels import _winograd_steps as steps
 from vecgrad.kernels import access
-from vecgrad.kernels._ahead import Ahead
+from vecgrad.kernels._ahead import Ahead, Stream
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Contraction, Level
 from vecgrad.kernels._epilogue import Places
@@ -83,6 +84,11 @@ class Shape:
         )
 
     @property
+    def streamed(self) -> bool:
+        """Whether the weights take more than half of the second-level cache, whose other half is the tiles'."""
+        return self.pack.entries * self.item > self.machine.l2 // 2
+
+    @property
     def inputs(self) -> Domain:
         return Domain(self.spec.tile.block, self.pack.inner, self.item)
 
@@ -152,8 +158,13 @@ class Generator:
                 self._write(loop.i, count, block.i)
 
     def _ahead(self, first: Value) -> _Fetching:
-        """What to fetch while the block from tile ``first`` on is multiplied: the next one's pixels, this one's places."""
+        """What to fetch while the block from tile ``first`` on is multiplied: the next one's pixels, this one's places.
+
+        Nothing where weights are fetched, which need the same line buffers.
+        """
         s, spec = self.shape, self.spec
+        if s.streamed:
+            return []
         turns = PLANES * (spec.tile.block // spec.tile.scalars)
         source, unit = spec.input, (1, 1)
         if spec.unpool:
@@ -198,12 +209,9 @@ class Generator:
         """The 36 products. The last register tile may multiply what no tile has left there, and nobody reads it."""
         b, s, tile = self.b, self.shape, self.spec.tile
         width = b.lanes * s.item
-        contraction = Contraction(
-            b, [n * s.inputs.tile for n in range(tile.scalars)], tile.vectors, 1, b.lanes * b.item
-        )
+        offsets = [n * s.inputs.tile for n in range(tile.scalars)]
         levels = [Level(s.pack.inner, s.item, s.pack.block * s.item)]
         groups = b.div(b.add(count, tile.scalars - 1), tile.scalars)
-        (pixels, source), *places = ahead
         most = tile.block // tile.scalars
         channel = b.mul(block, s.pack.block * s.item)
         with b.loop(0, PLANES) as plane:
@@ -212,15 +220,34 @@ class Generator:
             m = b.at(self.memory[2], b.mul(plane.i, s.products.plane))
             with b.loop(0, groups) as group:
                 turn = b.add(b.mul(plane.i, most), group.i)
-                pixels.fetch(b, source, b.add(b.mul(block, PLANES * most), turn))
-                for place, start in places:
-                    place.fetch(b, b.around(start, channel), turn)
+                for n, (place, start) in enumerate(ahead):
+                    if n == 0:
+                        place.fetch(b, start, b.add(b.mul(block, PLANES * most), turn))
+                    else:
+                        place.fetch(b, b.around(start, channel), turn)
                 here = b.at(a, b.mul(group.i, tile.scalars * s.inputs.tile))
                 there = b.at(m, b.mul(group.i, tile.scalars * s.products.tile))
+                contraction = Contraction(
+                    b, offsets, tile.vectors, 1, b.lanes * b.item, streams=self._following(w, group.i)
+                )
                 sums = contraction.run(contraction.zeros(), here, w, levels)
                 for n, row in enumerate(sums):
                     for v, value in enumerate(row):
                         b.store(value, b.at(there, n * s.products.tile + v * width), s.item)
+
+    def _following(self, weights: Value, group: Value) -> list[Stream]:
+        """The share of a group of tiles in fetching the plane of weights behind that at ``weights``, where all of them are
+        too many for the second-level cache.
+
+        What is further away comes at a third of the pace, and the first group would wait for it alone.
+        """
+        b, s, tile = self.b, self.shape, self.spec.tile
+        if not s.streamed:
+            return []
+        lines = -(-s.pack.inner * s.pack.block * s.item // _LINE)
+        share = -(-lines // (tile.block // tile.scalars))
+        start = b.add(b.mul(group, share * _LINE), s.pack.plane * s.item)
+        return [Stream(b.around(weights, start), 1, _LINE, Fraction(share, s.pack.inner))]
 
     def _write(self, first: Value, count: Value, block: Value) -> None:
         """One block of channels of the tiles back from the Winograd domain, to the output."""
