@@ -16,7 +16,8 @@ from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._runs import fill_run
 from vecgrad.kernels._unpooled import UnpooledPatches
 from vecgrad.kernels._winograd_cost import dw_cycles, refusal, seconds
-from vecgrad.kernels._winograd_tiles import PLANES, Domain, Grid, Patches, apart
+from vecgrad.kernels._winograd_grid import PLANES, Grid, Needed
+from vecgrad.kernels._winograd_tiles import Domain, Patches, apart
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.conv import balanced
 from vecgrad.kernels.offer import Offer, Refusal
@@ -167,17 +168,25 @@ class _Generator:
         """The sums over images start … end of the blocks of channels that begin at c and k."""
         b, s = self.b, self.shape
         last = b.mul(end, s.grid.tiles)
+        needed = Needed(s.grid)
         with b.loop(b.mul(start, s.grid.tiles), last, step=self.spec.tile.block) as loop:
             count = b.least(self.spec.tile.block, b.sub(last, loop.i))
-            s.x.transform(b, self.memory[0], self.x, c, loop.i, count, self.memory[2], s.inputs)
-            s.dy.transform(b, self.memory[1], self.dy, k, loop.i, count, self.memory[3], s.gradients)
+            s.x.transform(b, self.memory[0], self.x, c, loop.i, count, self.memory[2], s.inputs, needed)
+            s.dy.transform(b, self.memory[1], self.dy, k, loop.i, count, self.memory[3], s.gradients, needed)
+            ends = needed.before(b, b.add(loop.i, count))
+            counts = {kind: b.sub(ends[kind], place) for kind, place in needed.before(b, loop.i).items()}
             with b.loop(0, PLANES) as plane:
                 x = b.at(self.memory[2], b.mul(plane.i, s.inputs.plane))
                 dy = b.at(self.memory[3], b.mul(plane.i, s.gradients.plane))
                 sums = b.at(self.memory[4], b.mul(plane.i, s.sums.plane))
                 with b.when(b.icmp("sge", b.add(loop.i, self.spec.tile.block), last)):
                     self._fetch_slab(plane.i, c, k)
-                self._products(x, dy, sums, count)
+                met = needed.of_plane(b, plane.i, counts)
+                if s.one_block:
+                    self._products(x, dy, sums, met)
+                else:
+                    with b.when(b.icmp("sgt", met, 0)):
+                        self._products(x, dy, sums, met)
 
     def _fetch_slab(self, plane: Value, c: Value, k: Value) -> None:
         """A quarter of the lines of a tap, in each of the 36 planes."""
