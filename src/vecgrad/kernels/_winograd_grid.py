@@ -1,8 +1,9 @@
 """The tiles of maps, and which of them meet in which planes of a weight gradient.
 
-An output's gradient that a map does not have is 0. The number at infinity is a row's (column's) fourth gradient. Where a map's last tiles have three rows or fewer, it is 0 in 6
-of their 36 planes, in 11 where columns are missing as well: 7 × 7 maps need 121 of 144 products, 3 × 3 maps 25 of 36.
-Each plane holds its tiles without gaps and in their order, so sums are as if the zeros had been added.
+A gradient that a map does not have is 0. The number at infinity is a row's (column's) fourth gradient: where a map's last
+tiles have three rows or fewer, it is 0 in 6 of their 36 planes, in 11 where columns are missing too. 7 × 7 maps need 121 of
+144 products, 3 × 3 maps 25 of 36. Each plane holds its tiles without gaps and in their order, so sums are as if the zeros
+had been added.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class Needed:
         for kind in self.kinds[1:]:
             rows = self.rows if kind & 2 else self.grid.rows
             cols = self.cols if kind & 1 else self.grid.cols
-            here = b.least(b.add(b.mul(row, cols), b.least(col, cols)), rows * cols)
+            here = b.least(b.add(b.mul(row, cols), col), rows * cols)
             found[kind] = b.add(b.mul(image, rows * cols), here)
         return found
 

@@ -17,7 +17,7 @@ from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.spec.tensor import Layout
 from vecgrad.spec.winograd import INPUTS
 
-__all__ = ["PLANES", "Domain", "Grid", "Lines", "Patches", "apart"]
+__all__ = ["PLANES", "Domain", "Grid", "Interleaved", "Lines", "Patches", "apart"]
 
 _LINE = 64
 
@@ -51,6 +51,42 @@ class Domain:
     @property
     def nbytes(self) -> int:
         return PLANES * self.plane
+
+    def place(self, plane: int) -> int:
+        """Of a plane's first tile."""
+        return plane * self.plane
+
+
+@dataclass(frozen=True)
+class Interleaved(Domain):
+    """The same with six planes, a row of the domain, side by side within each tile: a tile is written to a sixth of the pages."""
+
+    @property
+    def piece(self) -> int:
+        """From a plane to the next one of its row."""
+        return -(-self.channels * self.item // _LINE) * _LINE
+
+    @property
+    def tile(self) -> int:
+        return apart(INPUTS * self.piece)
+
+    @property
+    def row(self) -> int:
+        """From a row of planes to the next."""
+        return apart(self.tiles * self.tile)
+
+    @property
+    def nbytes(self) -> int:
+        return INPUTS * self.row
+
+    def place(self, plane: int) -> int:
+        row, col = divmod(plane, INPUTS)
+        return row * self.row + col * self.piece
+
+    def at(self, b: Builder, start: Value, plane: Value) -> Value:
+        """A plane's first tile in the memory at ``start``."""
+        row, col = b.div(plane, INPUTS), b.rem(plane, INPUTS)
+        return b.at(start, b.add(b.mul(row, self.row), b.mul(col, self.piece)))
 
 
 @dataclass(frozen=True)
@@ -212,4 +248,4 @@ class Patches:
                 plane = r * INPUTS + s
                 kind = needed.kind(plane)
                 if needed.tiles(kind):
-                    b.store(value, b.at(target[kind], plane * domain.plane), self.item)
+                    b.store(value, b.at(target[kind], domain.place(plane)), self.item)
