@@ -10,7 +10,8 @@ import functools
 from dataclasses import dataclass
 
 from vecgrad.kernels._cost import bundle_cycles, most_scalars
-from vecgrad.kernels._winograd_tiles import Domain, Grid
+from vecgrad.kernels._winograd_grid import Grid
+from vecgrad.kernels._winograd_tiles import Domain
 from vecgrad.kernels.conv import balanced
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import WinogradTile

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from vecgrad.kernels import access
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._runs import fill_run
+from vecgrad.kernels._winograd_grid import PLANES, Grid, Needed
 from vecgrad.kernels._winograd_steps import Step
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.spec.tensor import Layout
-from vecgrad.spec.winograd import INPUTS, OUTPUTS
+from vecgrad.spec.winograd import INPUTS
 
-PLANES = INPUTS * INPUTS
+__all__ = ["PLANES", "Domain", "Grid", "Interleaved", "Lines", "Patches", "apart"]
+
 _LINE = 64
 
 
@@ -27,33 +29,6 @@ def apart(nbytes: int) -> int:
     (4160, 192)
     """
     return (-(-nbytes // _LINE) | 1) * _LINE
-
-
-@dataclass(frozen=True)
-class Grid:
-    """4 × 4 tiles of maps of height × width pixels."""
-
-    height: int
-    width: int
-
-    @property
-    def rows(self) -> int:
-        return -(-self.height // OUTPUTS)
-
-    @property
-    def cols(self) -> int:
-        return -(-self.width // OUTPUTS)
-
-    @property
-    def tiles(self) -> int:
-        """Of one image."""
-        return self.rows * self.cols
-
-    def place(self, b: Builder, tile: Value) -> tuple[Value, Value, Value]:
-        """(image, first row, first column) of a tile."""
-        image, within = b.div(tile, self.tiles), b.rem(tile, self.tiles)
-        row, col = b.div(within, self.cols), b.rem(within, self.cols)
-        return image, b.mul(row, OUTPUTS), b.mul(col, OUTPUTS)
 
 
 @dataclass(frozen=True)
@@ -76,6 +51,42 @@ class Domain:
     @property
     def nbytes(self) -> int:
         return PLANES * self.plane
+
+    def place(self, plane: int) -> int:
+        """Of a plane's first tile."""
+        return plane * self.plane
+
+
+@dataclass(frozen=True)
+class Interleaved(Domain):
+    """The same with six planes, a row of the domain, side by side within each tile: a tile is written to a sixth of the pages."""
+
+    @property
+    def piece(self) -> int:
+        """From a plane to the next one of its row."""
+        return -(-self.channels * self.item // _LINE) * _LINE
+
+    @property
+    def tile(self) -> int:
+        return apart(INPUTS * self.piece)
+
+    @property
+    def row(self) -> int:
+        """From a row of planes to the next."""
+        return apart(self.tiles * self.tile)
+
+    @property
+    def nbytes(self) -> int:
+        return INPUTS * self.row
+
+    def place(self, plane: int) -> int:
+        row, col = divmod(plane, INPUTS)
+        return row * self.row + col * self.piece
+
+    def at(self, b: Builder, start: Value, plane: Value) -> Value:
+        """A plane's first tile in the memory at ``start``."""
+        row, col = b.div(plane, INPUTS), b.rem(plane, INPUTS)
+        return b.at(start, b.add(b.mul(row, self.row), b.mul(col, self.piece)))
 
 
 @dataclass(frozen=True)
@@ -147,8 +158,12 @@ class Patches:
         count: Value,
         target: Value,
         domain: Domain,
+        needed: Needed | None = None,
     ) -> None:
-        """Tiles first … first + count − 1 of the images in the operands ``source``, channels from ``channel`` on, to ``target``."""
+        """Tiles first … first + count − 1 of the images in the operands ``source``, channels from ``channel`` on, to ``target``.
+
+        needed: planes hold only the tiles that they need, and those that need none nothing.
+        """
         columns = b.at(scratch, apart(self.line_bytes))
         vectors = -(-self.channels // b.lanes)
         total = -(-self.source.channels // b.lanes)
@@ -156,16 +171,23 @@ class Patches:
         end: Index = vectors if total == vectors else b.least(vectors, b.sub(total, start))
         exact = not access.whole(b, self.source)
         rest = self.source.channels - (total - 1) * b.lanes if exact else b.lanes
+        needed = needed or Needed(self.grid, all_tiles=True)
+        start_of = needed.before(b, first)
         with b.loop(0, count) as each:
             image, row, col = self.grid.place(b, b.add(first, each.i))
             lines = self.lines(b, scratch, source, image, row, col)
             self._clear(b, columns, lines.begin, lines.turns)
-            here = b.at(target, b.mul(each.i, domain.tile))
+            here = {
+                kind: b.at(target, b.mul(b.sub(place, start_of[kind]), domain.tile))
+                for kind, place in needed.before(b, b.add(first, each.i)).items()
+            }
             with b.loop(0, end) as vector:
                 number = b.add(start, vector.i)
                 for lanes in cases(b, number, total - 1, b.lanes, rest):
                     self._columns(b, columns, lines, number, lanes)
-                self._rows(b, columns, b.at(here, b.mul(vector.i, b.lanes * self.item)), domain)
+                moved = b.mul(vector.i, b.lanes * self.item)
+                there = {kind: b.at(place, moved) for kind, place in here.items()}
+                self._rows(b, columns, there, domain, needed)
 
     def lines(
         self, b: Builder, zeros: Value, source: tuple[Value, ...], image: Value, row: Value, col: Value
@@ -211,12 +233,19 @@ class Patches:
                 b.store(value, b.at(target, r * self.size * _LINE), self.item)
             turn.again(lines.after(b, at), b.at(target, _LINE))
 
-    def _rows(self, b: Builder, columns: Value, target: Value, domain: Domain) -> None:
-        """Second pass: along each row, and out to the planes."""
+    def _rows(
+        self, b: Builder, columns: Value, target: dict[int, Value], domain: Domain, needed: Needed
+    ) -> None:
+        """Second pass: along each row, and out to the planes. target: for each kind of plane."""
         for r in range(INPUTS):
+            if not any(needed.tiles(needed.kind(r * INPUTS + s)) for s in range(INPUTS)):
+                continue
             line = [
                 b.load(b.vector, b.at(columns, (r * self.size + s) * _LINE), self.item)
                 for s in range(self.size)
             ]
             for s, value in enumerate(self.step(b, line)):
-                b.store(value, b.at(target, (r * INPUTS + s) * domain.plane), self.item)
+                plane = r * INPUTS + s
+                kind = needed.kind(plane)
+                if needed.tiles(kind):
+                    b.store(value, b.at(target[kind], domain.place(plane)), self.item)

@@ -16,7 +16,8 @@ from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._runs import fill_run
 from vecgrad.kernels._unpooled import UnpooledPatches
 from vecgrad.kernels._winograd_cost import dw_cycles, refusal, seconds
-from vecgrad.kernels._winograd_tiles import PLANES, Domain, Grid, Patches, apart
+from vecgrad.kernels._winograd_grid import PLANES, Grid, Needed
+from vecgrad.kernels._winograd_tiles import Domain, Interleaved, Patches, apart
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.conv import balanced
 from vecgrad.kernels.offer import Offer, Refusal
@@ -68,12 +69,12 @@ class Shape:
         )
 
     @property
-    def inputs(self) -> Domain:
-        return Domain(self.spec.tile.block, self.spec.c_block, self.item)
+    def inputs(self) -> Interleaved:
+        return Interleaved(self.spec.tile.block, self.spec.c_block, self.item)
 
     @property
-    def gradients(self) -> Domain:
-        return Domain(self.spec.tile.block, self.spec.k_block, self.item)
+    def gradients(self) -> Interleaved:
+        return Interleaved(self.spec.tile.block, self.spec.k_block, self.item)
 
     @property
     def sums(self) -> Domain:
@@ -81,14 +82,19 @@ class Shape:
         return Domain(self.spec.c_block, self.spec.k_block, self.item)
 
     @property
+    def zeros_bytes(self) -> int:
+        """What a register tile's sums begin as."""
+        return self.spec.tile.scalars * self.sums.tile
+
+    @property
     def one_block(self) -> bool:
-        """Whether a task's tiles are one block: its sums are stored once, and need no zeros to begin from."""
+        """Whether a task's tiles are one block: its sums are stored once, and never loaded."""
         spec = self.spec
         return spec.mode == "blocks" and spec.images_per_group * self.grid.tiles <= spec.tile.block
 
     @property
     def places(self) -> tuple[int, ...]:
-        """Where in scratch lie: memory of x's and of dy's patches, both in the domain, sums, columns; then the end."""
+        """Where in scratch lie: memory of x's and of dy's patches, both in the domain, sums, columns, zeros; then the end."""
         sizes = (
             self.x.scratch_bytes,
             self.dy.scratch_bytes,
@@ -96,6 +102,7 @@ class Shape:
             self.gradients.nbytes,
             self.sums.nbytes,
             TAPS * INPUTS * _LINE,
+            self.zeros_bytes,
         )
         places = [0]
         for size in sizes:
@@ -141,7 +148,7 @@ class _Generator:
         s.x.prepare(b, self.memory[0])
         s.dy.prepare(b, self.memory[1])
         if not s.one_block:
-            self._clear()
+            fill_run(b, self.memory[6], s.zeros_bytes // s.item)
         if spec.mode == "images":
             self._sum(b.int64(0), b.images, b.int64(0), b.int64(0))
             self._write(b.int64(0), b.int64(0))
@@ -153,31 +160,36 @@ class _Generator:
             start = b.mul(part, spec.images_per_group)
             c, k = b.mul(c_block, spec.c_block), b.mul(k_block, spec.k_block)
             end = b.least(n, b.add(start, spec.images_per_group))
-            if s.one_block:
-                with b.when(b.icmp("sle", end, start)):
-                    self._clear()
             self._sum(start, end, c, k)
             self._write(c, k)
         return b.function(spec.name)
 
-    def _clear(self) -> None:
-        fill_run(self.b, self.memory[4], self.shape.sums.nbytes // self.shape.item)
-
     def _sum(self, start: Value, end: Value, c: Value, k: Value) -> None:
         """The sums over images start … end of the blocks of channels that begin at c and k."""
         b, s = self.b, self.shape
-        last = b.mul(end, s.grid.tiles)
-        with b.loop(b.mul(start, s.grid.tiles), last, step=self.spec.tile.block) as loop:
+        with b.when(b.icmp("sle", end, start)):
+            fill_run(b, self.memory[4], s.sums.nbytes // s.item)
+        begin, last = b.mul(start, s.grid.tiles), b.mul(end, s.grid.tiles)
+        needed = Needed(s.grid)
+        with b.loop(begin, last, step=self.spec.tile.block) as loop:
             count = b.least(self.spec.tile.block, b.sub(last, loop.i))
-            s.x.transform(b, self.memory[0], self.x, c, loop.i, count, self.memory[2], s.inputs)
-            s.dy.transform(b, self.memory[1], self.dy, k, loop.i, count, self.memory[3], s.gradients)
+            s.x.transform(b, self.memory[0], self.x, c, loop.i, count, self.memory[2], s.inputs, needed)
+            s.dy.transform(b, self.memory[1], self.dy, k, loop.i, count, self.memory[3], s.gradients, needed)
+            ends = needed.before(b, b.add(loop.i, count))
+            counts = {kind: b.sub(ends[kind], place) for kind, place in needed.before(b, loop.i).items()}
+            new = b.icmp("sle", loop.i, begin)
             with b.loop(0, PLANES) as plane:
-                x = b.at(self.memory[2], b.mul(plane.i, s.inputs.plane))
-                dy = b.at(self.memory[3], b.mul(plane.i, s.gradients.plane))
+                x = s.inputs.at(b, self.memory[2], plane.i)
+                dy = s.gradients.at(b, self.memory[3], plane.i)
                 sums = b.at(self.memory[4], b.mul(plane.i, s.sums.plane))
                 with b.when(b.icmp("sge", b.add(loop.i, self.spec.tile.block), last)):
                     self._fetch_slab(plane.i, c, k)
-                self._products(x, dy, sums, count)
+                met = needed.of_plane(b, plane.i, counts)
+                if s.one_block:
+                    self._products(x, dy, sums, met, new)
+                else:
+                    with b.when(b.icmp("sgt", b.select(new, b.int64(1), met), 0)):
+                        self._products(x, dy, sums, met, new)
 
     def _fetch_slab(self, plane: Value, c: Value, k: Value) -> None:
         """A quarter of the lines of a tap, in each of the 36 planes."""
@@ -190,8 +202,8 @@ class _Generator:
         place = b.around(self.slab, b.add(b.mul(first, line), b.mul(k, s.item)))
         Ahead(rows, spec.k_block * s.item, line, 1, write=True).fetch(b, place, 0)
 
-    def _products(self, x: Value, dy: Value, sums: Value, count: Value) -> None:
-        """One plane: every pair of channels. Channels that do not exist are multiplied too, and not read."""
+    def _products(self, x: Value, dy: Value, sums: Value, count: Value, new: Value) -> None:
+        """One plane: every pair of channels. Channels that do not exist are multiplied too, and not read. new: sums begin."""
         b, s, tile = self.b, self.shape, self.spec.tile
         width = tile.vectors * b.lanes
         with b.loop(0, self.spec.k_block, step=width) as k:
@@ -199,16 +211,17 @@ class _Generator:
             for first, end, channels in balanced(self.spec.c_block, tile.scalars):
                 with b.loop(first, end, step=channels) as c:
                     place = b.entry(b.at(sums, b.mul(c.i, s.sums.tile)), k.i)
-                    self._tile(b.entry(x, c.i), there, place, channels, count)
+                    self._tile(b.entry(x, c.i), there, place, channels, count, new)
 
-    def _tile(self, x: Value, dy: Value, place: Value, channels: int, count: Value) -> None:
+    def _tile(self, x: Value, dy: Value, place: Value, channels: int, count: Value, new: Value) -> None:
         b, s, vectors = self.b, self.shape, self.spec.tile.vectors
         width = b.lanes * s.item
         at = [[n * s.sums.tile + v * width for v in range(vectors)] for n in range(channels)]
         contraction = Contraction(b, [n * s.item for n in range(channels)], vectors, 1, s.item)
         sums: Accumulators = contraction.zeros()
         if not s.one_block:
-            sums = [[b.load(b.vector, b.at(place, each), s.item) for each in row] for row in at]
+            old = b.select(new, self.memory[6], place)
+            sums = [[b.load(b.vector, b.at(old, each), s.item) for each in row] for row in at]
         sums = contraction.run(sums, x, dy, [Level(count, s.inputs.tile, s.gradients.tile)])
         for row, values in zip(at, sums, strict=True):
             for each, value in zip(row, values, strict=True):
