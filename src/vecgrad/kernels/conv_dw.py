@@ -53,8 +53,10 @@ def generate(spec: ConvDwSpec, machine: Machine) -> str:
 
 @dataclass(frozen=True)
 class _Dy:
-    """Some channels of a block of rows of dy: the first pixel, bytes from an image, row and pixel to the next, and where to they are
-    copied by whoever reads them (None: nowhere)."""
+    """Some channels of a block of rows of dy: the first pixel, bytes from an image, row and pixel to the next.
+
+    kept: where whoever reads them copies them to; None: nowhere.
+    """
 
     start: Value
     steps: tuple[int, int, int]
