@@ -88,8 +88,9 @@ class Layer:
         """The three directions, compiled."""
         conv, sliding = self.conv, self.conv.window
         layer = Conv2D(
-            conv.channels_out, sliding.kernel, sliding.stride, sliding.padding, groups=conv.groups, bias=False
-        )
+            conv.channels_out, sliding.kernel, sliding.stride, sliding.padding, dilation=sliding.dilation,
+            groups=conv.groups, bias=False,
+        )  # fmt: skip
         program = vg.compile(
             vg.Sequential([layer]), conv.in_shape, loss=Given(), batch_size=self.batch, threads=threads,
             machine=machine, parameters={"0.weight": self.w}, **options,

@@ -168,6 +168,7 @@ def directions(conv: Conv, x: Any, w: Any, dy: Any, threads: int) -> dict[str, d
     if (rows.before, cols.before) != (rows.after, cols.after):
         raise ValueError("torch's convolution pads both sides alike")
     stride, padding = list(conv.window.stride), [rows.before, cols.before]
+    dilation = list(conv.window.dilation)
     found: dict[str, dict[str, Callable[[], Any]]] = {"forward": {}, "dx": {}, "dw": {}}
     for mode in EAGER:
         layout = FORMATS[mode.partition(" ")[2]]
@@ -179,11 +180,11 @@ def directions(conv: Conv, x: Any, w: Any, dy: Any, threads: int) -> dict[str, d
         trained = wt.clone(memory_format=torch.preserve_format).requires_grad_()
 
         def forward(xt: Any = xt, trained: Any = trained) -> Any:
-            return torch.nn.functional.conv2d(xt, trained, None, stride, padding)
+            return torch.nn.functional.conv2d(xt, trained, None, stride, padding, dilation)
 
         def backward(mask: list[bool], xt: Any = xt, wt: Any = wt, dyt: Any = dyt) -> Any:
             got = torch.ops.aten.convolution_backward(
-                dyt, xt, wt, None, stride, padding, [1, 1], False, [0, 0], 1, mask
+                dyt, xt, wt, None, stride, padding, dilation, False, [0, 0], 1, mask
             )
             return got[mask.index(True)]
 

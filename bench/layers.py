@@ -34,13 +34,16 @@ class Case:
     kernel: int = 3
     stride: int = 1
     padding: int = 1
+    dilation: int = 1
 
     @property
     def conv(self) -> Conv:
-        return Conv(window((self.size, self.size), self.kernel, self.stride, self.padding), self.c, self.k)
+        sliding = window((self.size, self.size), self.kernel, self.stride, self.padding, self.dilation)
+        return Conv(sliding, self.c, self.k)
 
     def __str__(self) -> str:
         stride = f"/{self.stride}" if self.stride > 1 else ""
+        stride += f" dilated {self.dilation}" if self.dilation > 1 else ""
         return f"{self.c}->{self.k} {self.kernel}x{self.kernel}{stride} on {self.size}x{self.size}"
 
 
@@ -63,6 +66,7 @@ CASES = (
     Case(8, 3, 224, 64, kernel=7, stride=2, padding=3),
     Case(8, 256, 56, 64, kernel=1, padding=0),
     Case(64, 64, 16, 256, kernel=1, padding=0),
+    Case(32, 64, 32, 64, padding=2, dilation=2),
 )
 
 

@@ -88,6 +88,7 @@ class Contraction:
     offsets: the bytes that place its scalars. vectors: of B. share: steps in a bundle. b_align: of B's loads.
     live: for each step of the innermost loop, whose steps are then all written out, the scalars that take part; None: all.
     streams: what to fetch meanwhile. last: entries of B's last vector that may be read (0: all).
+    kept: where B's vectors are copied to on their way, in the order of the steps; None: nowhere.
     hidden: loops whose length is known at run time only hide their pointers from the optimiser, which else keeps one for each
     scalar.
     """
@@ -103,6 +104,7 @@ class Contraction:
         *,
         streams: Sequence[Stream] = (),
         last: int = 0,
+        kept: Value | None = None,
         hidden: bool = False,
     ) -> None:
         self.b = b
@@ -113,6 +115,7 @@ class Contraction:
         self.b_align = b_align
         self.streams = list(streams)
         self.last = last
+        self.kept = kept
         self.hidden = hidden
 
     def zeros(self) -> Accumulators:
@@ -123,6 +126,7 @@ class Contraction:
     ) -> Accumulators:
         """The accumulators after the whole walk."""
         flat = [value for row in accumulators for value in row] + [stream.start for stream in self.streams]
+        flat += [self.kept] if self.kept is not None else []
         levels = merged(levels) if self.live is None else [*merged(levels[:-1]), levels[-1]]
         if not levels:
             levels = [_ONCE]
@@ -195,7 +199,7 @@ class Contraction:
         """As ``_straight``, and what its steps are to fetch."""
         assert isinstance(inner.count, int)
         result = self._straight(flat, a, w, outer, inner, count)
-        for n, stream in enumerate(self.streams, len(result) - len(self.streams)):
+        for n, stream in enumerate(self.streams, len(self.offsets) * self.vectors):
             result[n] = stream.fetch(self.b, result[n], count * inner.count)
         return result
 
@@ -205,6 +209,7 @@ class Contraction:
         """``count`` turns of ``outer`` without a loop, bundle by bundle."""
         assert isinstance(inner.count, int)
         result = list(flat)
+        pixel = self.vectors * self.b.lanes * self.b.item
         for turn in range(count):
             for first in range(0, inner.count, self.share):
                 steps = range(first, min(first + self.share, inner.count))
@@ -212,6 +217,8 @@ class Contraction:
                 b_steps = [turn * outer.b_step + step * inner.b_step for step in steps]
                 live = None if self.live is None else [self.live[step] for step in steps]
                 self._bundle(result, a, w, a_steps, b_steps, live)
+                if self.kept is not None:
+                    result[-1] = self.b.at(result[-1], len(steps) * pixel)
         return result
 
     def _bundle(
@@ -234,6 +241,10 @@ class Contraction:
                     held[step] = [
                         self._vector(b.at(w, b_steps[step] + v * width), v) for v in range(self.vectors)
                     ]
+                    if self.kept is not None:
+                        line = b.at(sums[-1], step * self.vectors * width)
+                        for v, vector in enumerate(held[step]):
+                            b.store(vector, b.at(line, v * width), width)
                 for v, vector in enumerate(held[step]):
                     n = p * self.vectors + v
                     sums[n] = b.fma(scalar, vector, sums[n])

@@ -118,6 +118,14 @@ class DwShape:
         last = self.spec.conv.channels_out - self.filters + -(-self.straight // self.lanes) * self.lanes
         return last > dy.pitch or dy.pitch * self.item >= _FAR
 
+    def dy_passes(self, count: int) -> bool:
+        """Whether the copy of ``count`` output channels is made by the first tile that reads them.
+
+        A copy costs as much as the products of some channels with a single tap; its loads are then hidden behind products.
+        """
+        one = self.spec.conv.window.taps == 1 and not self.leaves_out
+        return self.dy_staged and one and count % self.lanes == 0
+
     @property
     def dy_bytes(self) -> int:
         if not self.dy_staged:

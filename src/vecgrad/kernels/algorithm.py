@@ -55,8 +55,9 @@ _TASKS = 8
 _NO_PACK = 1.1
 # Channels that fill vectors of the fixed processor: a sliding window can only fill what they leave.
 _VECTOR = 16
-# Pixels that a direct weight gradient's group should have: as many as a register tile sums before it moves on.
-_PIXELS = 128
+# Pixels that a direct weight gradient's group should have: a sum's way to its slab and from there into the gradient costs as much
+# as several dozen products.
+_PIXELS = 1024
 # And at most: a chain of additions gathers rounding errors with the square root of its length. Only weights so small get
 # more groups for it that their slabs do not outgrow the activations.
 _CHAIN = 1024

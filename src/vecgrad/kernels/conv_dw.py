@@ -8,8 +8,8 @@ lie in the slab between blocks: the chain of an entry is the same for any block.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from vecgrad.kernels._ahead import Stream
 from vecgrad.kernels._cases import cases, cut
@@ -49,6 +49,18 @@ def offer(spec: ConvDwSpec, machine: Machine) -> Offer | Refusal:
 def generate(spec: ConvDwSpec, machine: Machine) -> str:
     """LLVM IR of the kernel."""
     return _Generator(DwShape.of(spec, machine)).module()
+
+
+@dataclass(frozen=True)
+class _Dy:
+    """Some channels of a block of rows of dy: the first pixel, bytes from an image, row and pixel to the next.
+
+    kept: where whoever reads them copies them to; None: nowhere.
+    """
+
+    start: Value
+    steps: tuple[int, int, int]
+    kept: Value | None = None
 
 
 class _Generator:
@@ -160,7 +172,7 @@ class _Generator:
     def _k_tile(self, rows: Rows, part: Part, frame: Frame, x: Value, k: Value, count: int) -> None:
         """``count`` output channels from ``k`` on of the group: every tap and input channel of the part."""
         b, s, spec = self.b, self.shape, self.spec
-        dy, steps = self._dy(rows, part, k, count)
+        sources = self._sources(rows, part, k, count)
         block = self._entry(part, k)
         following = Following(b, s, (self.x, self.dy), rows, part)
         done = following.done(k)
@@ -176,19 +188,27 @@ class _Generator:
                     visited = b.add(b.mul(r.i, kernel_cols), b.mul(q.i, tr))
                     visited = b.add(done, b.mul(visited, part.channels))
                     line = b.at(block, b.mul(tap, s.channels * spec.conv.channels_out * s.item))
-                    for c0, c1, tc in cut(part.channels, self.tile.channels):
+                    for dy, (c0, c1, tc) in self._tiles(sources, part.channels):
                         with b.loop(c0, c1, step=tc) as c:
                             self._tile(
                                 met,
                                 frame,
                                 b.entry(here, c.i),
-                                b.at(dy, b.mul(skipped, steps[1])),
-                                steps,
+                                replace(dy, start=b.at(dy.start, b.mul(skipped, dy.steps[1]))),
                                 b.at(line, b.mul(c.i, spec.conv.channels_out * s.item)),
                                 (tr, ts, tc),
                                 count,
                                 following.streams(b.add(visited, b.mul(c.i, tr * ts)), tr * ts * tc),
                             )
+
+    def _tiles(self, sources: list[_Dy], channels: int) -> Iterator[tuple[_Dy, tuple[int, int, int]]]:
+        """Runs of tiles of input channels, and from where each reads dy: the first one where it lies, if it copies it."""
+        for first, end, width in cut(channels, self.tile.channels):
+            if first == 0 and len(sources) > 1:
+                yield sources[0], (0, width, width)
+                first = width
+            if first < end:
+                yield sources[-1], (first, end, width)
 
     def _met(self, rows: Rows, r: Value, count: int) -> tuple[Rows, Index]:
         """Those of the rows whose products through kernel rows r … r + count − 1 are not all with padding; how many come before.
@@ -206,34 +226,36 @@ class _Generator:
         end = b.least(b.most(end, low), rows.count)
         return replace(rows, count=b.sub(end, low)), low
 
-    def _dy(self, rows: Rows, part: Part, k: Value, count: int) -> tuple[Value, tuple[int, int, int]]:
-        """dy's channels k … k + count of the block of rows, and its steps in bytes: image, row, pixel."""
+    def _sources(self, rows: Rows, part: Part, k: Value, count: int) -> list[_Dy]:
+        """dy's channels k … k + count of the block of rows: where it lies, copied, or both, the copy being made by what reads it
+        first."""
         b, s, dy = self.b, self.shape, self.spec.dy
         source = b.at(self.dy, b.mul(rows.image, dy.nbytes))
         source = b.at(source, b.mul(rows.row, dy.row * s.item))
         source = b.entry(source, b.add(b.mul(part.group, s.filters), k))
+        here = _Dy(source, (dy.nbytes, dy.row * s.item, dy.pitch * s.item))
         if not s.dy_staged:
-            return source, (dy.nbytes, dy.row * s.item, dy.pitch * s.item)
-        target = b.at(b.scratch, s.places[0])
+            return [here]
         pixel = -(-count // s.lanes) * s.lanes * s.item
         line = s.cols.count * pixel
-        height = s.row_block * line
+        copy = _Dy(b.at(b.scratch, s.places[0]), (s.row_block * line, line, pixel))
+        if s.dy_passes(count):
+            return [replace(here, kept=copy.start), copy]
         with b.loop(0, rows.images) as image, b.loop(0, rows.count) as row:
-            there = b.at(target, b.add(b.mul(image.i, height), b.mul(row.i, line)))
-            here = b.at(source, b.add(b.mul(image.i, dy.nbytes), b.mul(row.i, dy.row * s.item)))
+            there = b.at(copy.start, b.add(b.mul(image.i, copy.steps[0]), b.mul(row.i, line)))
+            read = b.at(source, b.add(b.mul(image.i, here.steps[0]), b.mul(row.i, here.steps[1])))
             with b.loop(0, s.cols.count) as col:
                 place = b.at(there, b.mul(col.i, pixel))
-                copy_run(b, place, b.at(here, b.mul(col.i, dy.pitch * s.item)), count)
+                copy_run(b, place, b.at(read, b.mul(col.i, here.steps[2])), count)
                 fill_run(b, b.at(place, count * s.item), pixel // s.item - count)
-        return target, (height, line, pixel)
+        return [copy]
 
     def _tile(
         self,
         rows: Rows,
         frame: Frame,
         x: Value,
-        dy: Value,
-        steps: tuple[int, int, int],
+        dy: _Dy,
         slab: Value,
         shape: tuple[int, int, int],
         count: int,
@@ -252,6 +274,7 @@ class _Generator:
             self.tile.share,
             s.item,
             streams=streams,
+            kept=dy.kept,
             hidden=True,
         )
         place = [
@@ -264,11 +287,11 @@ class _Generator:
             [b.load_lanes(b.at(slab, at + v * width), real[v]) for v in range(vectors)] for at in place
         ]
         levels = [
-            Level(rows.images, frame.image_bytes, steps[0]),
-            Level(rows.count, s.rows.advance * frame.row_bytes, steps[1]),
-            Level(s.cols.count, s.cols.advance * frame.pixel_bytes, steps[2]),
+            Level(rows.images, frame.image_bytes, dy.steps[0]),
+            Level(rows.count, s.rows.advance * frame.row_bytes, dy.steps[1]),
+            Level(s.cols.count, s.cols.advance * frame.pixel_bytes, dy.steps[2]),
         ]
-        sums = tile.run(sums, x, dy, levels)
+        sums = tile.run(sums, x, dy.start, levels)
         for at, row in zip(place, sums, strict=True):
             for v, value in enumerate(row):
                 b.store_lanes(value, b.at(slab, at + v * width), real[v])
