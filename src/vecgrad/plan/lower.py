@@ -129,15 +129,16 @@ class Lowering:
         return found, Argument(slab, 0, stride * self.item if slabs > 1 else 0)
 
     def finish_sums(self) -> None:
-        """A phase in which the slabs of all pending sums meet."""
-        pending = [a for a in self.accumulators if not a.summed]
+        """A phase in which the slabs of all pending sums meet; their records follow those of the sums that are finished."""
+        pending = [a for a in self.accumulators if a.slabs > 1 and not a.summed]
         if not pending:
             return
-        first = sum(a.records for a in self.accumulators if a.summed)
-        if any(a.slabs > 1 for a in pending):
-            self.draft.over_tasks([self.sum_call(first, pending)], sum(a.records for a in pending))
+        finished = [a for a in self.accumulators if a.summed]
+        first = sum(a.records for a in finished)
+        self.draft.over_tasks([self.sum_call(first, pending)], sum(a.records for a in pending))
         for a in pending:
             a.summed = True
+        self.accumulators = finished + pending + [a for a in self.accumulators if not a.summed]
 
     def sum_call(self, first: int, pending: Sequence[Accumulator]) -> DraftCall:
         """The call that sums the slabs of ``pending``, whose records begin at number ``first``."""
