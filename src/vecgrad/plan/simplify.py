@@ -133,9 +133,7 @@ class _Simplified:
             inputs.extend(read)
             values.append(substitute(ref.node.attribute, places) if self._shifts(ref) else places[0])
         attribute = substitute(node.attribute, tuple(values))
-        return self._put(
-            replace(node, attribute=attribute, inputs=tuple(self._now[ref] for ref in inputs))
-        )
+        return self._put(replace(node, attribute=attribute, inputs=tuple(self._now[ref] for ref in inputs)))
 
     def _shifts(self, ref: Ref) -> bool:
         """Whether a value is a cheap map of one other, which a backward step reads anyway, and per-channel vectors."""
