@@ -128,10 +128,11 @@ class _Simplified:
         inputs: list[Ref] = []
         values: list[Expr] = []
         for ref in node.inputs:
-            read = ref.node.inputs if self._shifts(ref) else (ref,)
+            body = ref.node.attribute if self._shifts(ref) else None
+            read = ref.node.inputs if isinstance(body, Expr) else (ref,)
             places = tuple(Operand(len(inputs) + i) for i in range(len(read)))
             inputs.extend(read)
-            values.append(substitute(ref.node.attribute, places) if self._shifts(ref) else places[0])
+            values.append(substitute(body, places) if isinstance(body, Expr) else places[0])
         attribute = substitute(node.attribute, tuple(values))
         return self._put(replace(node, attribute=attribute, inputs=tuple(self._now[ref] for ref in inputs)))
 
