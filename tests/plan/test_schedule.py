@@ -8,7 +8,7 @@ import pytest
 from tests.networks import LARGE, LENET, NETWORKS, Network
 from tests.plan.drafts import drafted, planned
 
-from vecgrad.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
+from vecgrad.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
 from vecgrad.plan.plan import Plan, PlannedCall
 from vecgrad.program.flat import FlatLayout
 from vecgrad.spec.machine import AVX2, AVX512, Machine
@@ -139,3 +139,15 @@ def test_a_gradient_in_the_arena_lives_until_its_update() -> None:
 def test_gradients_are_no_results_of_a_step() -> None:
     assert set(planned(WIDE, AVX512, SGD()).results) == {"loss"}
     assert "gradient.0.weight" in planned(WIDE, AVX512).results
+
+
+def test_sums_that_normalization_needs_do_not_hold_large_gradients_back() -> None:
+    """A sum finished early concerns the sums of several slabs; a large gradient still lives in the arena, and not to the end."""
+    layers = [layer for _ in range(3) for layer in (Conv2D(192, 3, padding=1), BatchNorm(), ReLU())]
+    network = Network(Sequential((*layers, Flatten(), Dense(10))), (8, 8, 3), batch=32)
+    plan = planned(network, AVX512, SGD(momentum=0.9))
+    large = 2 * 192 * 192 * 9
+    assert plan.gradients < large
+    assert plan.phases[-1].part == "pack"
+    early = [number for number, _, _ in updates(plan) if plan.phases[number].part == "main"]
+    assert len(set(early)) == 2

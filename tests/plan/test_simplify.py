@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecgrad.graph.nodes import Graph, Ref
+from vecgrad.graph.nodes import Graph, Node, Ref
 from vecgrad.graph.record import RecordingEmitter
 from vecgrad.graph.verify import verify
 from vecgrad.plan.simplify import simplify
@@ -181,3 +181,34 @@ def test_padding_stays_where_it_is_more_or_is_asked_for() -> None:
     e.graph.outputs |= {"dx": e.avg_pool_dx(dx, ZEROS, True), "wide": dx}
     ops = [node.op for node in verify(simplify(verify(e.graph))).live() if node.op != "input"]
     assert ops == ["avg_pool", "conv", "conv_dx", "avg_pool_dx"]
+
+
+class Normalized:
+    """y = (x − m)·k, an activation of it that reads y on the way back, and, if asked for, a step there that reads x."""
+
+    def __init__(self, needed: bool = True) -> None:
+        self.e = RecordingEmitter("float32")
+        self.x, self.dz = (self.e.input(name, (6, 6, 3), True) for name in ("x", "dz"))
+        self.m, self.k = (self.e.input(f"parameter.{name}", (3,), False) for name in "mk")
+        self.y = self.e.map(lambda x, m, k: (x - m) * k, self.x, self.m, self.k)
+        self.z = self.e.map(lambda y: y * y, self.y)
+        self.e.stage = "backward"
+        self.dy = self.e.map(lambda dz, y: dz * (2 * y), self.dz, self.y)
+        self.e.graph.outputs |= {"z": self.z, "dy": self.dy}
+        if needed:
+            self.e.graph.outputs["dx"] = self.e.map(lambda dy, x: dy * x, self.dy, self.x)
+
+    def derivative(self) -> Node:
+        graph = verify(simplify(verify(self.e.graph)))
+        return graph.outputs["dy"].node
+
+
+def test_a_derivative_computes_the_normalized_map_again() -> None:
+    bench = Normalized()
+    found = bench.derivative()
+    assert str(found.attribute) == "(x0 * (2 * ((x1 - x2) * x3)))"
+    assert [ref.node.attribute for ref in found.inputs] == ["dz", "x", "parameter.m", "parameter.k"]
+
+
+def test_not_where_x_would_be_kept_for_that_alone() -> None:
+    assert str(Normalized(needed=False).derivative().attribute) == "(x0 * (2 * x1))"

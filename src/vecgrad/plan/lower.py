@@ -10,7 +10,8 @@ from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.kernels import algorithm
 from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.plan import channels, elementwise
-from vecgrad.plan.accumulate import BESIDE, Accumulator, image_groups
+from vecgrad.plan.accumulate import Accumulator, image_groups
+from vecgrad.plan.again import beside, only_phase
 from vecgrad.plan.dense import flat_layout, flattened, many_weights, same_memory
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, Stored
 from vecgrad.plan.fuse import Step, renamed
@@ -63,6 +64,7 @@ class Lowering:
         self.results = {renamed(ref) for ref in graph.outputs.values()}
         self.gradient_entries = entries
         self._values: dict[Ref, Stored] = {}
+        self.again: Mapping[Ref, Step] = {}
         # Un-poolings that no step has made: kernels that read their results may do so on the way.
         self._unpoolings: dict[Ref, Step] = {}
         self._sums: dict[Ref, Accumulator] = {}
@@ -129,15 +131,16 @@ class Lowering:
         return found, Argument(slab, 0, stride * self.item if slabs > 1 else 0)
 
     def finish_sums(self) -> None:
-        """A phase in which the slabs of all pending sums meet."""
-        pending = [a for a in self.accumulators if not a.summed]
+        """A phase in which the slabs of all pending sums meet; their records follow those of the sums that are finished."""
+        pending = [a for a in self.accumulators if a.slabs > 1 and not a.summed]
         if not pending:
             return
-        first = sum(a.records for a in self.accumulators if a.summed)
-        if any(a.slabs > 1 for a in pending):
-            self.draft.over_tasks([self.sum_call(first, pending)], sum(a.records for a in pending))
+        finished = [a for a in self.accumulators if a.summed]
+        first = sum(a.records for a in finished)
+        self.draft.over_tasks([self.sum_call(first, pending)], sum(a.records for a in pending))
         for a in pending:
             a.summed = True
+        self.accumulators = finished + pending + [a for a in self.accumulators if not a.summed]
 
     def sum_call(self, first: int, pending: Sequence[Accumulator]) -> DraftCall:
         """The call that sums the slabs of ``pending``, whose records begin at number ``first``."""
@@ -294,15 +297,17 @@ class Lowering:
         if flat is not None:
             conv, layout = flat, flat_layout(layout)
         length = size(conv.weight_shape)
-        batch, beside = self.draft.batch_size, length <= BESIDE or conv.depthwise
+        batch, by_chunks = self.draft.batch_size, beside(conv)
         found = algorithm.weight_gradient(
             conv, layout, dy, self.machine, images=self.draft.images_per_chunk, batch=batch,
-            groups=None if beside else lambda blocks, least, most: image_groups(blocks, batch, least, most),
+            groups=None if by_chunks else lambda blocks, least, most: image_groups(blocks, batch, least, most),
             algorithm=self.algorithm,
         )  # fmt: skip
         spec, step, source = self._source(found.spec, step, step.inputs[1])
+        if by_chunks:
+            x = self._again(step.inputs[0])
         operands = (Argument(x.buffer), *source)
-        if beside:
+        if by_chunks:
             _, slab = self.sum_over_images(step.results[0], length, self.draft.chunks)
             call = DraftCall(spec, (*operands, slab), step, step.op, batch, True, refused=found.refused)
             self.draft.over_images(call)
@@ -312,6 +317,12 @@ class Lowering:
         whole = replace(slab, per_chunk=0)
         call = DraftCall(spec, (*operands, whole), step, step.op, batch, refused=found.refused)
         self.draft.over_tasks([call], spec.tasks)
+
+    def _again(self, ref: Ref) -> Stored:
+        """A value that is computed again, if so far it exists for chunks only; another one where it is."""
+        if ref in self.again and only_phase(self.draft, self.value(ref).buffer):
+            elementwise.lower(self, self.again[ref])
+        return self.value(ref)
 
     def _layout_of(self, ref: Ref) -> Layout:
         """How a value lies, or would lie if it were un-pooled."""

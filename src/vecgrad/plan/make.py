@@ -11,6 +11,7 @@ from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.kernels.offer import Refusal
 from vecgrad.kernels.registry import candidates, cheapest, kernel_of
 from vecgrad.plan.accumulate import slabs_for
+from vecgrad.plan.again import computed_again
 from vecgrad.plan.draft import Argument, Draft, DraftCall, DraftPhase, Stored
 from vecgrad.plan.fuse import Step, fuse, renamed
 from vecgrad.plan.lower import Lowering
@@ -46,7 +47,9 @@ def make(
     draft = Draft(batch_size, chunks, -(-batch_size // chunks))
     lowering = Lowering(graph, machine, dtype, draft, scalars, offsets, entries, algorithm)
     lowering.weights_change = update is not None
-    for step in fuse(graph):
+    steps = fuse(graph)
+    lowering.again = computed_again(steps, lowering.results)
+    for step in steps:
         lowering.lower(step)
     results = _keep_results(graph, lowering, offsets)
     if update is not None:

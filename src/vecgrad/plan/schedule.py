@@ -131,7 +131,7 @@ def _at_the_end(draft: Draft, lowering: Lowering, rule: Rule, late: Sequence[Acc
         calls.append(lowering.sum_call(0, late))
     if rule.measures:
         rule.measure(draft)
-    calls.append(rule.change(0, late))
+    calls.append(rule.change(0, lowering.accumulators))
     draft.over_tasks(calls, _records(late), "update")
 
 

@@ -1,6 +1,6 @@
 """Identities of the graph, applied before fusion: the same values from less memory.
 
-Two about un-pooling (4.5), two about padding, one about normalization, applied in the graph's order:
+Two about un-pooling (4.5), two about padding, two about normalization, applied in the graph's order:
 1. ReLU's mask (5.3) on an un-pooled gradient is taken on the pooled side:
    where(y > 0, unpool(dy), 0) = unpool(where(pool(y) > 0, dy, 0)). An entry of y receives dy from the windows that chose it, and
    what a window chose is its pooled value. So all terms of an entry pass or none does, whatever the windows, overlapping ones
@@ -15,6 +15,8 @@ Two about un-pooling (4.5), two about padding, one about normalization, applied 
 
 5. ReLU's mask (5.3) behind a map of one value x and per-channel vectors, like batch normalization, is taken from x itself:
    where y = max(f(x), 0), y > 0 holds exactly where f(x) > 0. The gradient of f reads x at once, which is then in the cache.
+6. Any other derivative of an activation that reads such a map reads x and computes f(x) again, a few additions with the same
+   bits. The normalized map is then no value that must be kept, and joins the activation that alone reads it.
 
 The first needs that nothing but the mask reads the un-pooled gradient, the fourth that nothing but the cut reads the padded
 map's; else both would have to be stored.
@@ -25,6 +27,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vecgrad.graph.nodes import Graph, Node, Ref
+from vecgrad.kernels.expression import cost
 from vecgrad.spec.geometry import Axis, Conv, Window
 from vecgrad.spec.scalar import Expr, Operand, substitute, where
 
@@ -33,6 +36,9 @@ _GRADIENT, _RESULT = Operand(0), Operand(1)
 _MASKS = {where(y > 0, dy, 0): (dy.index, y.index) for dy, y in ((_GRADIENT, _RESULT), (_RESULT, _GRADIENT))}
 
 _RELU = where(Operand(0) <= 0, 0, Operand(0))
+
+# Additions that are cheaper than a vector from beyond the second-level cache.
+CHEAP = 12
 
 
 def simplify(graph: Graph) -> Graph:
@@ -64,6 +70,7 @@ class _Simplified:
         made = (
             self._masked(node, kept)
             or self._before(node)
+            or self._again(node)
             or self._summed(node)
             or self._padded(node)
             or self._cut(node, kept)
@@ -104,14 +111,42 @@ class _Simplified:
         dy, y = (node.inputs[index] for index in _MASKS[node.attribute])
         if y.node.attribute != _RELU:
             return None
-        inner = y.node.inputs[0].node
-        values = [ref for ref in inner.inputs if ref.batched]
-        if inner.op != "map" or len(values) != 1 or values[0].type != y.type or values[0] not in self._needed:
+        inner = y.node.inputs[0]
+        if not self._shifts(inner):
             return None
-        assert isinstance(inner.attribute, Expr)
-        shifted = substitute(inner.attribute, tuple(Operand(1 + i) for i in range(len(inner.inputs))))
-        inputs = tuple(self._now[ref] for ref in (dy, *inner.inputs))
+        assert isinstance(inner.node.attribute, Expr)
+        read = inner.node.inputs
+        shifted = substitute(inner.node.attribute, tuple(Operand(1 + i) for i in range(len(read))))
+        inputs = tuple(self._now[ref] for ref in (dy, *read))
         return self._put(replace(node, attribute=where(shifted > 0, _GRADIENT, 0), inputs=inputs))
+
+    def _again(self, node: Node) -> Node | None:
+        """Identity 6."""
+        if (node.op, node.stage) != ("map", "backward") or not any(map(self._shifts, node.inputs)):
+            return None
+        assert isinstance(node.attribute, Expr)
+        inputs: list[Ref] = []
+        values: list[Expr] = []
+        for ref in node.inputs:
+            body = ref.node.attribute if self._shifts(ref) else None
+            read = ref.node.inputs if isinstance(body, Expr) else (ref,)
+            places = tuple(Operand(len(inputs) + i) for i in range(len(read)))
+            inputs.extend(read)
+            values.append(substitute(body, places) if isinstance(body, Expr) else places[0])
+        attribute = substitute(node.attribute, tuple(values))
+        return self._put(replace(node, attribute=attribute, inputs=tuple(self._now[ref] for ref in inputs)))
+
+    def _shifts(self, ref: Ref) -> bool:
+        """Whether a value is a cheap map of one other, which a backward step reads anyway, and per-channel vectors."""
+        node = ref.node
+        values = [source for source in node.inputs if source.batched]
+        return (
+            (node.op, node.stage, len(values)) == ("map", "forward", 1)
+            and values[0].type == ref.type
+            and values[0] in self._needed
+            and isinstance(node.attribute, Expr)
+            and cost([node.attribute]) <= CHEAP
+        )
 
     def _summed(self, node: Node) -> Node | None:
         """Identity 2, on what identity 1 has made of the sum's operand."""
