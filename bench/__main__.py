@@ -1,4 +1,4 @@
-"""``python -m bench COMMAND``: one command for each question about speed, and two about errors, each printing one table."""
+"""``python -m bench COMMAND``: one command for each question about speed, and three about errors, each printing one table."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _COMMANDS = {
     "compile": "bench.startup",
     "errors": "bench.errors",
     "curves": "bench.curves",
+    "zoo": "bench.zoo",
 }
 
 

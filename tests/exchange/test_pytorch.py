@@ -26,6 +26,10 @@ MODEL = Sequential(
 )
 
 
+# More of the blocks that their shorter siblings have.
+LONGER = ("vgg16", "resnet32", "resnet56", "resnet34")
+
+
 def test_names_and_layouts() -> None:
     stated = MODEL.parameters((5, 4, 2))
     rng = np.random.default_rng(0)
@@ -69,7 +73,9 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
         to_pytorch(clash, (2,), arrays)
 
 
-@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONGER)) for name in TWINS]
+)
 def test_the_twin_gives_the_same_outputs_both_ways(name: str, tmp_path: Path) -> None:
     torch: Any = pytest.importorskip("torch", reason="the peer, PyTorch, is not installed")
     from safetensors.torch import load_file, save_file

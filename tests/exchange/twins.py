@@ -9,8 +9,22 @@ from vecgrad import zoo
 from vecgrad.layers import Layer
 
 TWINS = (
-    "lenet5", "mnist_cnn", "vgg_small", "vgg11", "resnet20", "resnet18", "resnet50", "mobilenet", "airbench94",
+    "lenet5", "mnist_cnn", "vgg_small", "vgg11", "vgg16", "resnet20", "resnet32", "resnet56", "resnet18", "resnet34",
+    "resnet50", "mobilenet", "airbench94",
 )  # fmt: skip
+_VGG = {
+    "vgg_small": (32, 32, 0, 64, 64, 0, 128, 128, 0, 256),
+    "vgg11": (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0),
+    "vgg16": (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0),
+}
+_BLOCKS = {
+    "resnet20": (3, 3, 3),
+    "resnet32": (5, 5, 5),
+    "resnet56": (9, 9, 9),
+    "resnet18": (2, 2, 2, 2),
+    "resnet34": (3, 4, 6, 3),
+    "resnet50": (3, 4, 6, 3),
+}
 
 
 def twin(name: str) -> tuple[Layer, tuple[int, int, int], Any]:
@@ -30,21 +44,27 @@ def twin(name: str) -> tuple[Layer, tuple[int, int, int], Any]:
                 f=nn.Flatten(), fc1=nn.Linear(9216, 128), r3=nn.ReLU(), fc2=nn.Linear(128, 10),
             )  # fmt: skip
         case "vgg_small":
-            plan = (32, 32, 0, 64, 64, 0, 128, 128, 0, 256)
-            return zoo.vgg_small(), (32, 32, 3), _vgg(plan, 4096, batch_norm=False)
-        case "vgg11":
-            plan = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)
-            return zoo.vgg11(), (32, 32, 3), _vgg(plan, 512, batch_norm=True)
+            return zoo.vgg_small(), (16, 16, 3), _vgg(_VGG[name], 1024, batch_norm=False)
+        case "vgg11" | "vgg16":
+            return getattr(zoo, name)(), (32, 32, 3), _vgg(_VGG[name], 512, batch_norm=True)
         case "resnet20":
-            return zoo.resnet20(), (32, 32, 3), _resnet20()
+            return zoo.resnet20(size=16), (16, 16, 3), _cifar(_BLOCKS[name])
+        case "resnet32" | "resnet56":
+            return getattr(zoo, name)(size=8), (8, 8, 3), _cifar(_BLOCKS[name])
         case "resnet18":
+            return zoo.resnet18(10, size=64), (64, 64, 3), _imagenet(_BLOCKS[name], bottleneck=False)
+        case "resnet34":
             return (
-                zoo.resnet18(10, size=32),
-                (32, 32, 3),
-                _imagenet((2, 2, 2, 2), bottleneck=False, small=True),
+                zoo.resnet34(10, size=16),
+                (16, 16, 3),
+                _imagenet(_BLOCKS[name], bottleneck=False, small=True),
             )
         case "resnet50":
-            return zoo.resnet50(10, size=64), (64, 64, 3), _imagenet((3, 4, 6, 3), bottleneck=True)
+            return (
+                zoo.resnet50(10, size=16),
+                (16, 16, 3),
+                _imagenet(_BLOCKS[name], bottleneck=True, small=True),
+            )
         case "mobilenet":
             return zoo.mobilenet(width=0.5), (32, 32, 3), _mobilenet()
     return zoo.airbench94(), (32, 32, 3), _airbench()
@@ -116,12 +136,12 @@ def _stages(blocks: tuple[int, ...], first: int, before: int, bottleneck: bool) 
     return found
 
 
-def _resnet20() -> Any:
+def _cifar(blocks: tuple[int, ...]) -> Any:
     from torch import nn
 
     return _named(
         conv1=nn.Conv2d(3, 16, 3, padding=1, bias=False), bn1=nn.BatchNorm2d(16), relu=nn.ReLU(),
-        **_stages((3, 3, 3), 16, 16, bottleneck=False), avgpool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(),
+        **_stages(blocks, 16, 16, bottleneck=False), avgpool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(),
         fc=nn.Linear(64, 10),
     )  # fmt: skip
 
