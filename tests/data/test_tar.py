@@ -185,7 +185,6 @@ def test_one_class_and_an_empty_class_are_refused(tmp_path: Path) -> None:
         data.open(pack(tmp_path / "c.tar", {"notes/": b""} | {"x.txt": b""}))
 
 
-@pytest.mark.slow
 def test_the_real_archive(shared: Path) -> None:
     path = shared / "cifar10-jpeg.tar.gz"
     if not path.is_file():
