@@ -6,6 +6,9 @@ SOURCE: what vecgrad.data.open takes, for example a tar of folders of images. Th
 schedule: batches of 128, padded by four pixels, cropped and flipped; SGD with Nesterov momentum, weight decay on kernels
 and matrices, the rate along a cosine behind a short warm-up. --peer trains the twin in PyTorch instead, from the same first
 weights, on the same batches with the same rates.
+
+On the images as JPEG files of quality 75, test accuracy with `--epochs 8`: vecgrad 0.8190, 0.8158 (seeds 0 and 1), the twin in
+PyTorch 0.8179 (seed 0).
 """
 
 from __future__ import annotations
