@@ -10,6 +10,7 @@ import ctypes
 import functools
 import itertools
 import mmap
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -186,6 +187,12 @@ def lab() -> Lab:
 def machine(request: pytest.FixtureRequest) -> Machine:
     """Each instruction set that this processor has."""
     return request.param
+
+
+@pytest.fixture
+def some_machine(request: pytest.FixtureRequest) -> Machine:
+    """One of those machines, by the test's name: for cases that are many, and not about a machine."""
+    return Lab.host[zlib.crc32(request.node.name.encode()) % len(Lab.host)]
 
 
 @pytest.fixture(params=(AVX512, AVX2, BASELINE, NEON), ids=lambda machine: machine.isa)

@@ -152,8 +152,8 @@ def test_all_directions(lab: Any, machine: Machine, name: str) -> None:
 
 @pytest.mark.parametrize("name", FEW)
 @pytest.mark.parametrize("padded", [True, False], ids=["arena", "user"])
-def test_float64_and_arrays_without_padding(lab: Any, machine: Machine, name: str, padded: bool) -> None:
-    a = Operands(lab, machine, CONVOLUTIONS[name], "float64" if padded else "float32", padded)
+def test_float64_and_arrays_without_padding(lab: Any, some_machine: Machine, name: str, padded: bool) -> None:
+    a = Operands(lab, some_machine, CONVOLUTIONS[name], "float64" if padded else "float32", padded)
     same(a.forward(), ops.conv(a.x, a.w, a.conv))
     same(a.dx(), ops.conv_dx(a.dy, a.w, a.conv))
     same(a.dw(), ops.conv_dw(a.x, a.dy, a.conv))
@@ -238,8 +238,8 @@ def test_an_infinite_weight_meets_no_padding(lab: Any, machine: Machine, rows: i
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_tasks_of_blocks(lab: Any, machine: Machine, name: str) -> None:
-    a = Operands(lab, machine, CONVOLUTIONS[name])
+def test_tasks_of_blocks(lab: Any, some_machine: Machine, name: str) -> None:
+    a = Operands(lab, some_machine, CONVOLUTIONS[name])
     same(a.forward("blocks"), ops.conv(a.x, a.w, a.conv))
     same(a.dx("blocks"), ops.conv_dx(a.dy, a.w, a.conv))
     same(a.dw_by_blocks(3), ops.conv_dw(a.x, a.dy, a.conv))
@@ -247,8 +247,8 @@ def test_tasks_of_blocks(lab: Any, machine: Machine, name: str) -> None:
 
 @pytest.mark.parametrize("name", FEW)
 @pytest.mark.parametrize("rows", [1, 2, 3])
-def test_tasks_of_rows(lab: Any, machine: Machine, name: str, rows: int) -> None:
-    a = Operands(lab, machine, CONVOLUTIONS[name])
+def test_tasks_of_rows(lab: Any, some_machine: Machine, name: str, rows: int) -> None:
+    a = Operands(lab, some_machine, CONVOLUTIONS[name])
     same(a.forward("rows", rows=rows), ops.conv(a.x, a.w, a.conv))
     same(a.dx("rows", rows=rows), ops.conv_dx(a.dy, a.w, a.conv))
 
@@ -293,9 +293,9 @@ def test_bits_of_weight_gradients_are_those_of_any_tile(lab: Any, machine: Machi
     "name", ["odd channels", "stride beyond the kernel", "odd groups", "dense", "2 x 2 maps"]
 )
 @pytest.mark.parametrize("padded", [True, False], ids=["arena", "user"])
-def test_epilogues(lab: Any, machine: Machine, name: str, padded: bool) -> None:
+def test_epilogues(lab: Any, some_machine: Machine, name: str, padded: bool) -> None:
     """A vector for the channels, a number, a map, one channel of a map, one pixel of a map, a runtime scalar."""
-    a = Operands(lab, machine, CONVOLUTIONS[name], padded=padded)
+    a = Operands(lab, some_machine, CONVOLUTIONS[name], padded=padded)
     n = a.case.images
     for direction, out in (("forward", a.y_layout), ("dx", a.x_layout)):
         h, w, c = out.shape
@@ -303,8 +303,8 @@ def test_epilogues(lab: Any, machine: Machine, name: str, padded: bool) -> None:
             Layout(1, 1, c, c, batched=False),
             Layout(1, 1, 1, 1, batched=False),
             out,
-            lab.layout(machine, (h, w, 1), padded=padded),
-            lab.layout(machine, (1, 1, c), padded=padded),
+            lab.layout(some_machine, (h, w, 1), padded=padded),
+            lab.layout(some_machine, (1, 1, c), padded=padded),
         )
         values = [
             lab.integers(9 + i, n if each.batched else 1, *each.shape) for i, each in enumerate(layouts)
@@ -314,7 +314,9 @@ def test_epilogues(lab: Any, machine: Machine, name: str, padded: bool) -> None:
         epilogue = Epilogue(expr, layouts)
         pick = forward_spec if direction == "forward" else dx_spec
         source = a.x_layout if direction == "forward" else a.y_layout
-        spec, pack = pick(a.conv, source, out, machine, epilogue=epilogue, scalars=("n", "scale"), images=n)
+        spec, pack = pick(
+            a.conv, source, out, some_machine, epilogue=epilogue, scalars=("n", "scale"), images=n
+        )
         inputs = tuple(lab.stored(each, value) for each, value in zip(layouts, values, strict=True))
         result = a.gathered(spec, pack, inputs, (float(n), 0.5))
         bias, number, gate, one, pixel = values

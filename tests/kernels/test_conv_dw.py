@@ -45,9 +45,9 @@ def turned(a: Operands, filters: int, **changes: Any) -> DwTile:
 
 @pytest.mark.parametrize("name", TURNED)
 @pytest.mark.parametrize("padded", [True, False], ids=["arena", "user"])
-def test_turned_filters(lab: Any, machine: Machine, name: str, padded: bool) -> None:
-    a = Operands(lab, machine, TURNED[name], padded=padded)
-    rest = a.conv.channels_out % machine.lanes("float32") or a.conv.channels_out
+def test_turned_filters(lab: Any, some_machine: Machine, name: str, padded: bool) -> None:
+    a = Operands(lab, some_machine, TURNED[name], padded=padded)
+    rest = a.conv.channels_out % some_machine.lanes("float32") or a.conv.channels_out
     for filters in {rest, a.conv.channels_out}:
         same(a.dw(turned(a, filters)), ops.conv_dw(a.x, a.dy, a.conv))
         same(a.dw(turned(a, filters, c_block=16)), ops.conv_dw(a.x, a.dy, a.conv))

@@ -82,8 +82,8 @@ def test_integers_are_exact(lab: Any, machine: Machine, direction: Direction, sh
 
 @DIRECTIONS
 @pytest.mark.parametrize("chunk", [16, 32, 48, 64, 80])
-def test_chunks_of_any_size(lab: Any, machine: Machine, direction: Direction, chunk: int) -> None:
-    layer = Layer(lab, machine, direction, 77, 91, images=7, n=7)
+def test_chunks_of_any_size(lab: Any, some_machine: Machine, direction: Direction, chunk: int) -> None:
+    layer = Layer(lab, some_machine, direction, 77, 91, images=7, n=7)
     for vectors, images in ((1, 3), (2, 2), (3, 7)):
         layer.spec = replace(layer.spec, tile=DenseTile(vectors, images, chunk))
         np.testing.assert_array_equal(layer.found(), layer.expected())

@@ -134,14 +134,14 @@ def test_any_geometry_and_tile(lab: Any, case: Case, data: st.DataObject) -> Non
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bits_are_the_direct_kernels(lab: Any, machine: Machine, name: str) -> None:
+def test_bits_are_the_direct_kernels(lab: Any, some_machine: Machine, name: str) -> None:
     """So whichever kernel a machine takes, sums are the same; and so they are for any tile and vector width."""
-    a = Operands(lab, machine, CASES[name], real=True)
+    a = Operands(lab, some_machine, CASES[name], real=True)
     for direction, direct in (("forward", a.forward()), ("dx", a.dx())):
         np.testing.assert_array_equal(run(a, direction), direct)
-    spec = dw_spec(a.conv, a.x_layout, a.y_layout, machine, mode="blocks", image_groups=1,
+    spec = dw_spec(a.conv, a.x_layout, a.y_layout, some_machine, mode="blocks", image_groups=1,
                    images_per_group=max(a.case.images, 1), slab_stride=a.w.size)  # fmt: skip
-    assert registry.chosen(spec, machine).kernel == "conv_dw.direct"
+    assert registry.chosen(spec, some_machine).kernel == "conv_dw.direct"
     np.testing.assert_array_equal(weight_gradient(a), a.dw_by_blocks(1))
 
 

@@ -126,14 +126,14 @@ def agree(
 
 @pytest.mark.parametrize("padded", [True, False], ids=["padded", "user"])
 @pytest.mark.parametrize("name", WINDOWS)
-def test_windows(lab: Any, machine: Machine, name: str, padded: bool) -> None:
-    agree(lab, machine, WINDOWS[name], 5, padded=padded)
+def test_windows(lab: Any, some_machine: Machine, name: str, padded: bool) -> None:
+    agree(lab, some_machine, WINDOWS[name], 5, padded=padded)
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("name", SOME[:2])
-def test_channels(lab: Any, machine: Machine, name: str, channels: int) -> None:
-    agree(lab, machine, WINDOWS[name], channels, padded=channels % 2 == 0)
+def test_channels(lab: Any, some_machine: Machine, name: str, channels: int) -> None:
+    agree(lab, some_machine, WINDOWS[name], channels, padded=channels % 2 == 0)
 
 
 @pytest.mark.parametrize("name", SOME)
