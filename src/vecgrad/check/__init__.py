@@ -283,15 +283,15 @@ def _direction(problem: Problem, subject: str, rng: np.random.Generator, toleran
             break
         if measured.doubt <= 0.1 * tolerance * scale:
             break
+    # Where both are rounding, the smaller steps' differences are nothing but.
+    forward = measured.coarse if zero else measured.value
     found = Finding(
         where=problem.where,
         subject=subject,
         method=measured.method,
         backward=said,
-        forward=measured.coarse if zero else measured.value,
-        error=float(
-            np.nan_to_num(abs(said - (measured.coarse if zero else measured.value)) / scale, nan=np.inf)
-        ),
+        forward=forward,
+        error=float(np.nan_to_num(abs(said - forward) / scale, nan=np.inf)),
         tolerance=min(tolerance, LINEAR_TOLERANCE) if measured.method == "adjoint" else tolerance,
         settled=zero or bool(measured.doubt <= 0.1 * tolerance * scale),
     )

@@ -32,9 +32,8 @@ def forward(program: Program, x: Any, kind: str) -> Array:
         )
     result = np.zeros((len(x), *program.output_shape), program.dtype)
     each = int(np.prod(program.input_shape)) * result.itemsize
-    next(
-        views(np.empty((0, *program.input_shape)), kind)
-    )  # a kind that there is not is refused for no images too
+    # A kind that there is not is refused for no images too.
+    next(views(np.empty((0, *program.input_shape)), kind))
     with batches(x, min(_CHUNK, max(1, _BYTES // each))) as parts:
         for part, images in parts:
             for seen, weight in views(images, kind):
