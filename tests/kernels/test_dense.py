@@ -11,7 +11,7 @@ import pytest
 from vecgrad.kernels import dense
 from vecgrad.kernels.choose import dx_spec, forward_spec
 from vecgrad.spec.geometry import Conv, window
-from vecgrad.spec.kernel import DenseDxSpec, DenseSpec, DenseTile, Epilogue
+from vecgrad.spec.kernel import SECTION, DenseDxSpec, DenseSpec, DenseTile, Epilogue
 from vecgrad.spec.machine import AVX512, Machine
 from vecgrad.spec.scalar import Operand, Scalar, where
 from vecgrad.spec.tensor import Layout
@@ -68,7 +68,17 @@ class Layer:
         return self.source @ (self.w if self.forward else self.w.T)
 
 
-SHAPES = [(1, 1), (16, 16), (70, 33), (33, 70), (200, 10), (130, 64), (64, 130)]
+SHAPES = [
+    (1, 1),
+    (16, 16),
+    (70, 33),
+    (33, 70),
+    (200, 10),
+    (130, 64),
+    (64, 130),
+    (SECTION + 33, 20),
+    (20, 2 * SECTION),
+]
 
 
 @DIRECTIONS
@@ -97,9 +107,36 @@ def test_fewer_images_than_there_may_be(lab: Any, machine: Machine, direction: D
         np.testing.assert_array_equal(layer.found(tile=tile), layer.expected())
 
 
+def sections(inner: int) -> list[slice]:
+    """The channels of each section."""
+    return [slice(first, min(first + SECTION, inner)) for first in range(0, inner, SECTION)]
+
+
 @DIRECTIONS
-def test_the_direct_kernels_bits(lab: Any, machine: Machine, direction: Direction) -> None:
-    layer = Layer(lab, machine, direction, 150, 70, images=20, n=20, real=True)
+@pytest.mark.parametrize("inner", [2 * SECTION, 2 * SECTION + 70])
+def test_long_sums_are_made_of_sections(
+    lab: Any, some_machine: Machine, direction: Direction, inner: int
+) -> None:
+    """One that cancels what came before leaves its own rounding alone: 2^30 and −2^30 in the first section hide nothing."""
+    shape = (inner, 20) if direction == "forward" else (20, inner)
+    layer = Layer(lab, some_machine, direction, *shape, images=5, n=5, real=True)
+    layer.source[:, 0], layer.source[:, SECTION - 1] = 2.0**30, -(2.0**30)
+    (layer.w if layer.forward else layer.w.T)[[0, SECTION - 1]] = 1
+    w = layer.w if layer.forward else layer.w.T
+    parts = [layer.source[:, part].astype(np.float64) @ w[part] for part in sections(inner)]
+    near = np.sum(parts[1:], axis=0)
+    # The first section's own, by a chain of its kind.
+    first = np.zeros((5, 20), "float32")
+    for c in range(SECTION):
+        first = (first + np.multiply.outer(layer.source[:, c].astype(np.float64), w[c])).astype("float32")
+    np.testing.assert_allclose(layer.found() - first, near, atol=1e-3)
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("inner", [150, 2 * SECTION + 70])
+def test_the_direct_kernels_bits(lab: Any, machine: Machine, direction: Direction, inner: int) -> None:
+    shape = (inner, 70) if direction == "forward" else (70, inner)
+    layer = Layer(lab, machine, direction, *shape, images=20, n=20, real=True)
     packed = np.full(layer.pack.entries, np.nan, "float32")
     for task in range(layer.pack.tasks):
         packed = lab.run(layer.pack, machine, [layer.w.ravel(), packed], 1, begin=task)[-1]

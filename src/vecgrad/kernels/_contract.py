@@ -134,6 +134,28 @@ class Contraction:
         v = self.vectors
         return [flat[p * v : (p + 1) * v] for p in range(len(self.offsets))]
 
+    def in_sections(
+        self, totals: Accumulators, a: Value, b_pointer: Value, level: Level, section: int
+    ) -> Accumulators:
+        """The totals after the walk, when every ``section`` turns are summed up from zero and added at their end."""
+        b, v = self.b, self.vectors
+        assert isinstance(level.count, int)
+        whole = level.count // section
+        flat = [value for row in totals for value in row]
+
+        def more(flat: list[Value], a: Value, w: Value, count: int) -> list[Value]:
+            sums = self.run(self.zeros(), a, w, [replace(level, count=count)])
+            return [b.fadd(x, y) for x, y in zip(flat, (y for row in sums for y in row), strict=True)]
+
+        with b.loop(0, whole, carried=[*flat, a, b_pointer]) as loop:
+            *start, a_now, w_now = loop.carried
+            done = more(start, a_now, w_now, section)
+            loop.again(*done, b.at(a_now, section * level.a_step), b.at(w_now, section * level.b_step))
+        *flat, a, b_pointer = loop.results
+        if level.count % section:
+            flat = more(flat, a, b_pointer, level.count % section)
+        return [flat[p * v : (p + 1) * v] for p in range(len(self.offsets))]
+
     def _room(self) -> int:
         """Steps that make a body."""
         return room(len(self.offsets), self.vectors)

@@ -18,7 +18,7 @@ from vecgrad.kernels._rim import Cut, Live, Pass, exact
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.offer import Offer, predicted
 from vecgrad.kernels.taps import AxisClass, GatherAxis, gather_axes
-from vecgrad.spec.kernel import ConvDxSpec, ConvSpec
+from vecgrad.spec.kernel import SECTION, ConvDxSpec, ConvSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 
 GatherSpec = ConvSpec | ConvDxSpec
@@ -317,7 +317,10 @@ class _Tiles:
         a = b.around(first, b.add(b.mul(each.first, row.a_step), lowest))
         w = b.at(self.weights, b.mul(each.first, row.b_step))
         levels = [replace(row, count=each.count), channel, column]
-        found = contraction.run([sums[n] for n in some], a, w, levels)
+        if self.owner.spec.conv.dense and g.channels_in > SECTION:
+            found = contraction.in_sections([sums[n] for n in some], a, w, channel, SECTION)
+        else:
+            found = contraction.run([sums[n] for n in some], a, w, levels)
         for n, result in zip(some, found, strict=True):
             sums[n] = result
 

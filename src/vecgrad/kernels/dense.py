@@ -1,13 +1,15 @@
 """Dense layers with many weights, forward and data gradient: weights are brought into a tile's order where they are used.
 
 Packed beforehand, such weights would be written and read once more in each step, and they are larger than what is computed from
-them. Loops: block of output channels (a task) → chunk of the channels that are summed over: its weights into scratch, → register
-tiles of images, which go on where the last chunk ended. The weights of a chunk lie in the first-level cache.
+them. Loops: block of output channels (a task) → section of the channels that are summed over → chunk of these: its weights into
+scratch, → register tiles of images, which go on where the last chunk ended. The weights of a chunk lie in the first-level cache.
+A section's sums begin at zero, and at its end the totals take them in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from vecgrad.kernels import access
@@ -16,12 +18,12 @@ from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._epilogue import Places, Writer
 from vecgrad.kernels._runs import copy_run, fill_run
-from vecgrad.kernels.builder import Builder, Index, Value
+from vecgrad.kernels.builder import Builder, Index, Loop, Value
 from vecgrad.kernels.conv import image_tiles
 from vecgrad.kernels.offer import Offer, Refusal, predicted
 from vecgrad.kernels.pack import Square
 from vecgrad.spec.geometry import Conv
-from vecgrad.spec.kernel import ConvDxSpec, ConvSpec, DenseDxSpec, DenseSpec, DenseTile, PackSpec
+from vecgrad.spec.kernel import SECTION, ConvDxSpec, ConvSpec, DenseDxSpec, DenseSpec, DenseTile, PackSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 
 # Images that weights should meet: for fewer it is not worth while to bring them into order anew.
@@ -36,18 +38,29 @@ def cut(direct: ConvSpec | ConvDxSpec, batch: int, machine: Machine) -> DenseSpe
     forward = isinstance(direct, ConvSpec)
     inner = conv.channels_in if forward else conv.channels_out
     line = direct.tile.vectors * lanes * item
-    chunk = inner
-    if inner * line > machine.l1 // 2:
-        most = max(machine.l1 // 6 // line, lanes)
-        chunk = -(-inner // -(-inner // most))
-    tile = DenseTile(direct.tile.vectors, direct.tile.images, -(-chunk // lanes) * lanes)
+    section = min(inner, SECTION)
+    chunk = -(-inner // lanes) * lanes
+    if inner > section or inner * line > machine.l1 // 2:
+        chunk = _chunk(section, max(machine.l1 // 6 // line, lanes), lanes)
+    tile = DenseTile(direct.tile.vectors, direct.tile.images, chunk)
     kind = DenseSpec if forward else DenseDxSpec
     return kind(conv, direct.input, output, tile, batch, direct.epilogue, direct.scalars)
 
 
+def _chunk(section: int, most: int, lanes: int) -> int:
+    """Whole vectors of channels, about ``most``: such that nothing of a section is left over, else in equal parts.
+
+    >>> _chunk(512, 42, 16), _chunk(400, 85, 16)
+    (32, 80)
+    """
+    exact = [n for n in range(lanes, most + 1, lanes) if section % n == 0 and 2 * n > most]
+    even = -(-section // -(-section // most))
+    return max(exact, default=-(-even // lanes) * lanes)
+
+
 def serves(conv: Conv, batch: int) -> bool:
     """Whether this is such a layer, and meets images enough to bring its weights into order for them."""
-    return conv.window.taps == 1 and conv.window.in_size == (1, 1) and conv.groups == 1 and batch >= _IMAGES
+    return conv.dense and batch >= _IMAGES
 
 
 @dataclass(frozen=True)
@@ -70,8 +83,12 @@ class _Shape:
         return -(-self.spec.outer // self.block)
 
     @property
+    def section(self) -> int:
+        return min(SECTION, self.spec.inner)
+
+    @property
     def chunk(self) -> int:
-        return min(self.spec.tile.chunk, self.spec.inner)
+        return min(self.spec.tile.chunk, self.section)
 
     @property
     def single(self) -> bool:
@@ -89,6 +106,11 @@ class _Shape:
         """Bytes of the sums of all images."""
         return 0 if self.single else self.spec.images * self.block * self.item
 
+    @property
+    def totals(self) -> int:
+        """Bytes of what all sections before have added up to; 0: there is only one."""
+        return self.sums if self.section < self.spec.inner else 0
+
 
 def blocks(spec: DenseSpec, machine: Machine) -> int:
     """Blocks of output channels: a spec's tasks."""
@@ -98,7 +120,7 @@ def blocks(spec: DenseSpec, machine: Machine) -> int:
 def scratch_bytes(spec: DenseSpec, machine: Machine) -> int:
     """Bytes of scratch that the kernel uses."""
     shape = _Shape(spec, machine)
-    return shape.weights + shape.sums
+    return shape.weights + shape.sums + shape.totals
 
 
 class _Generator:
@@ -108,6 +130,8 @@ class _Generator:
         self.item = shape.item
         self.input, self.w = b.operand(0), b.operand(1)
         self.weights, self.sums = b.scratch, b.at(b.scratch, shape.weights)
+        # Where the sums of a single section lie, they are the totals.
+        self.totals = b.at(self.sums, shape.totals)
         self.writer = Writer(b, self.spec.epilogue, self.spec.output, self.spec.scalars, 2)
         self.block = b.begin
         self.channel = b.mul(self.block, shape.block)
@@ -116,16 +140,37 @@ class _Generator:
     def module(self) -> str:
         b, spec, shape = self.b, self.spec, self.shape
         if not shape.single:
-            with b.loop(0, b.mul(self.images, shape.block * self.item), step=b.lanes * self.item) as loop:
-                b.store(b.zero(), b.at(self.sums, loop.i), b.lanes * self.item)
-        whole = spec.inner // shape.chunk * shape.chunk
-        with b.loop(0, whole, step=shape.chunk) as chunk:
-            self._chunk(chunk.i, shape.chunk)
+            for sums in (self.sums, self.totals)[: 2 if shape.totals else 1]:
+                with self._vectors() as loop:
+                    b.store(b.zero(), b.at(sums, loop.i), b.lanes * self.item)
+        whole = spec.inner // shape.section * shape.section
+        with b.loop(0, whole, step=shape.section) as section:
+            self._section(section.i, shape.section)
         if whole < spec.inner:
-            self._chunk(b.int64(whole), spec.inner - whole)
+            self._section(b.int64(whole), spec.inner - whole)
         if not shape.single:
-            self._tiles(lambda image, count: self._write(self._kept(image, count), image))
+            self._tiles(lambda image, count: self._write(self._kept(self.totals, image, count), image))
         return b.function(spec.name)
+
+    def _vectors(self) -> AbstractContextManager[Loop]:
+        """A loop over the sums of all images, in bytes."""
+        b, shape = self.b, self.shape
+        return b.loop(0, b.mul(self.images, shape.block * self.item), step=b.lanes * self.item)
+
+    def _section(self, first: Value, count: int) -> None:
+        """Channels first … first + count − 1, summed up from zero where there are more of them."""
+        b, shape = self.b, self.shape
+        whole = count // shape.chunk * shape.chunk
+        with b.loop(0, whole, step=shape.chunk) as chunk:
+            self._chunk(b.add(first, chunk.i), shape.chunk)
+        if whole < count:
+            self._chunk(b.add(first, whole), count - whole)
+        if shape.totals:
+            width = b.lanes * self.item
+            with self._vectors() as loop:
+                sums, totals = b.at(self.sums, loop.i), b.at(self.totals, loop.i)
+                b.store(b.fadd(b.load(b.vector, totals, width), b.load(b.vector, sums, width)), totals, width)
+                b.store(b.zero(), sums, width)
 
     def _tiles(self, body: Callable[[Value, int], None]) -> None:
         """``body`` for tiles of all images, the large ones first."""
@@ -177,13 +222,13 @@ class _Generator:
             b, [n * spec.input.nbytes for n in range(images)], spec.tile.vectors, 1, b_align=b.lanes * b.item
         )
         x = b.at(b.at(self.input, b.mul(image, spec.input.nbytes)), b.mul(first, self.item))
-        sums = contraction.zeros() if shape.single else self._kept(image, images)
+        sums = contraction.zeros() if shape.single else self._kept(self.sums, image, images)
         sums = contraction.run(sums, x, self.weights, [Level(count, self.item, shape.block * self.item)])
         if shape.single:
             self._write(sums, image)
             return
         for place, value in zip(
-            self._places(image, images), [value for row in sums for value in row], strict=True
+            self._places(self.sums, image, images), [value for row in sums for value in row], strict=True
         ):
             b.store(value, place, b.lanes * self.item)
 
@@ -195,15 +240,15 @@ class _Generator:
         after = b.add(b.mul(b.add(first, count), spec.outer), self.channel)
         ahead.fetch(b, b.around(self.w, b.mul(after, self.item)), b.div(image, spec.tile.images))
 
-    def _places(self, image: Value, images: int) -> list[Value]:
-        """Where the vectors of a tile's sums lie between chunks."""
+    def _places(self, sums: Value, image: Value, images: int) -> list[Value]:
+        """Where the vectors of a tile lie in the sums or totals."""
         b, line = self.b, self.shape.block * self.item
-        here = b.at(self.sums, b.mul(image, line))
+        here = b.at(sums, b.mul(image, line))
         return [b.at(here, place) for place in range(0, images * line, b.lanes * self.item)]
 
-    def _kept(self, image: Value, images: int) -> Accumulators:
+    def _kept(self, sums: Value, image: Value, images: int) -> Accumulators:
         b, vectors = self.b, self.spec.tile.vectors
-        found = [b.load(b.vector, place, b.lanes * self.item) for place in self._places(image, images)]
+        found = [b.load(b.vector, place, b.lanes * self.item) for place in self._places(sums, image, images)]
         return [found[n * vectors : (n + 1) * vectors] for n in range(images)]
 
     def _write(self, sums: Accumulators, image: Value) -> None:

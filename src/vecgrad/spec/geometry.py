@@ -207,6 +207,15 @@ class Conv:
         return 1 < self.groups == self.channels_in == self.channels_out
 
     @property
+    def dense(self) -> bool:
+        """Whether this is a product of matrices: one tap on images of one pixel, all channels in one group."""
+        return (
+            self.window.taps == 1
+            and self.window.in_size == self.window.out_size == (1, 1)
+            and self.groups == 1
+        )
+
+    @property
     def flops(self) -> int:
         """Nominal floating-point operations for one image in one direction (a multiply-add is two)."""
         p, q = self.window.out_size

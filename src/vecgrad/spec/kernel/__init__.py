@@ -5,7 +5,7 @@ cache key and its test's id. Operands are listed in the order in which the funct
 """
 
 from vecgrad.spec.kernel._base import Epilogue, KernelSpec, Pooling, Unpooling, WeightsSpec
-from vecgrad.spec.kernel._conv import ConvDwSpec, ConvDxSpec, ConvSpec, DwTile, PackSpec, Tile
+from vecgrad.spec.kernel._conv import SECTION, ConvDwSpec, ConvDxSpec, ConvSpec, DwTile, PackSpec, Tile
 from vecgrad.spec.kernel._dense import DenseDxSpec, DenseSpec, DenseTile
 from vecgrad.spec.kernel._depthwise import DepthwiseDxSpec, DepthwiseSpec, DepthwiseTile
 from vecgrad.spec.kernel._elementwise import (
@@ -38,6 +38,7 @@ from vecgrad.spec.kernel._winograd import (
 __all__ = [
     "RECORD_BYTES",
     "RECORD_FIELDS",
+    "SECTION",
     "AvgPoolDxSpec",
     "AvgPoolSpec",
     "ConvDwSpec",

@@ -45,12 +45,17 @@ class PackSpec(WeightsSpec):
         return self.conv.window.taps * self.inner * self.block
 
 
+# Channels of a dense layer that are summed up before the sum so far takes them in: rounding errors grow with the length of a chain.
+SECTION = 512
+
+
 @dataclass(frozen=True)
 class ConvSpec(KernelSpec):
     """(2.9), then the epilogue. Operands: x, packed weights, epilogue inputs, y. ``output`` is y's layout, also where the
     epilogue pools y.
 
-    Every entry is one chain of multiply-adds from 0 over r, c, s ascending. mode *images*: a chunk is a
+    Every entry is one chain of multiply-adds from 0 over r, c, s ascending; in a dense layer one chain for every ``SECTION``
+    channels, and from 0 the sum of these, ascending. mode *images*: a chunk is a
     range of images. mode *blocks* (a tasks phase of groups · blocks tasks): task g · blocks + b computes
     block b of group g for all n = scalars[0] images. mode *rows* (a tasks phase): task i · row-blocks + j computes block j
     of ``tile.row_block`` rows of image i, if there are so many images; tiles of one image only.
@@ -70,7 +75,7 @@ class ConvDxSpec(KernelSpec):
     """(2.30), then the epilogue. Operands: dy, weights packed for dx, epilogue inputs, dx.
 
     ``input`` is dy's layout, ``output`` dx's; the rest as in ConvSpec. Every entry is one chain over p,
-    k, q ascending.
+    k, q ascending, in sections of k where the layer is dense.
     """
 
     conv: Conv

@@ -26,7 +26,7 @@ class DenseTile:
 class DenseSpec(KernelSpec):
     """(2.9) of a 1 × 1 convolution of one pixel, then the epilogue. Operands: x, w (canonical: C × K), epilogue inputs, y.
 
-    Every entry is one chain of multiply-adds from 0 over c ascending. Mode *tasks*: task b computes block b of ``tile.vectors``
+    Every entry is the chains of ConvSpec's dense layers. Mode *tasks*: task b computes block b of ``tile.vectors``
     vectors of channels for all n = scalars[0] images, ``images`` at most.
     """
 
