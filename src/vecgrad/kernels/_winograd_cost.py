@@ -10,7 +10,7 @@ import functools
 from dataclasses import dataclass
 
 from vecgrad.kernels._cost import bundle_cycles, most_scalars
-from vecgrad.kernels._winograd_grid import Grid
+from vecgrad.kernels._winograd_grid import PLANES, Grid, Needed
 from vecgrad.kernels._winograd_tiles import Domain
 from vecgrad.kernels.conv import balanced
 from vecgrad.spec.geometry import Conv
@@ -63,11 +63,12 @@ def gather_cycles(conv: Conv, direction: str, images: int, batch: int, parts: in
     c, k = conv.channels_in, conv.channels_out
     inner, outer = (c, k) if direction == "forward" else (k, c)
     height, width = conv.window.out_size if direction == "forward" else conv.window.in_size
-    tiles = images * Grid(height, width).tiles
-    blocks = -(-tiles // _TOGETHER)
-    near = 36 * inner * outer * 4 <= _HELD
-    read = blocks * 4 * _LANES / (_NEAR if near else _FAR)
-    products = 36 * inner * _vectors(outer) * max(tiles / 2 / _SHARE, read)
+    needed = Needed(Grid(height, width))
+    tiles = images * needed.grid.tiles
+    near = PLANES * inner * outer * 4 <= _HELD
+    read = -(-tiles // _TOGETHER) * 4 * _LANES / (_NEAR if near else _FAR)
+    planes = [images * needed.tiles(needed.kind(plane)) for plane in range(PLANES)]
+    products = inner * _vectors(outer) * sum(max(here / 2 / _SHARE, read) for here in planes if here)
     total = products + tiles * (_IN * _vectors(inner) * parts + _OUT * _vectors(outer))
     pack = (_PACK_NEAR if near else _PACK_FAR) * inner * _vectors(outer)
     return total / images + pack / batch
@@ -103,7 +104,8 @@ class Wide:
         c, k = conv.channels_in, conv.channels_out
         inner, outer = (c, k) if direction == "forward" else (k, c)
         height, width = conv.window.out_size if direction == "forward" else conv.window.in_size
-        each = Grid(height, width).tiles
+        needed = Needed(Grid(height, width))
+        each = needed.grid.tiles
         total = _vectors(outer)
         parts = -(-total * _LANES // _PART)
         part = -(-total // parts) * _LANES
@@ -112,7 +114,7 @@ class Wide:
         images = -(-batch // groups)
         groups = -(-batch // images)
         tiles = images * each
-        products = 36 * inner * total * tiles / 2 / 0.9
+        products = inner * total * images * needed.products / 2 / 0.9
         weights, inputs = _WEIGHTS * inner * total, _INPUTS * tiles * _vectors(inner) * parts
         cycles = (products + weights + inputs + 2 * _OUT * tiles * total) / images
         return cls(groups, images, parts, part, cycles)
@@ -187,8 +189,9 @@ def dw_cycles(conv: Conv, images: int) -> float:
     """Of an image, weight gradient, where a slab covers ``images`` images."""
     c, k = conv.channels_in, conv.channels_out
     both = _IN * (_vectors(c) * -(-k // _DW_BLOCK) + _vectors(k) * -(-c // _DW_BLOCK))
-    tiles = Grid(*conv.window.out_size).tiles
-    return tiles * (36 * c * _vectors(k) / 2 / _SHARE + both) + _SUMS * c * _vectors(k) / images
+    needed = Needed(Grid(*conv.window.out_size))
+    products = needed.products * c * _vectors(k) / 2 / _SHARE
+    return products + needed.grid.tiles * both + _SUMS * c * _vectors(k) / images
 
 
 # Channels of a task's block, both in and out: with 36 sums for each pair 590 KB of a second-level cache. The same on

@@ -18,7 +18,8 @@ from vecgrad.kernels._contract import Contraction, Level
 from vecgrad.kernels._epilogue import Places
 from vecgrad.kernels._pooled import writer
 from vecgrad.kernels._unpooled import UnpooledPatches
-from vecgrad.kernels._winograd_tiles import PLANES, Domain, Grid, Patches, apart
+from vecgrad.kernels._winograd_grid import PLANES, Grid, Needed
+from vecgrad.kernels._winograd_tiles import Domain, Patches, apart
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.spec.kernel import WinogradDxSpec, WinogradPackSpec, WinogradSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
@@ -63,6 +64,11 @@ class Shape:
     @property
     def grid(self) -> Grid:
         return Grid(self.spec.output.height, self.spec.output.width)
+
+    @property
+    def needed(self) -> Needed:
+        """The number at infinity is part of a row's (column's) fourth output alone."""
+        return Needed(self.grid)
 
     @property
     def patches(self) -> Patches:
@@ -150,11 +156,14 @@ class Generator:
         b, s = self.b, self.shape
         with b.loop(start, end, step=self.spec.tile.block) as loop:
             count = b.least(self.spec.tile.block, b.sub(end, loop.i))
-            s.patches.transform(b, self.memory[0], self.input, 0, loop.i, count, self.memory[1], s.inputs)
+            s.patches.transform(
+                b, self.memory[0], self.input, 0, loop.i, count, self.memory[1], s.inputs, s.needed
+            )
+            counts = s.needed.between(b, loop.i, b.add(loop.i, count))
             ahead = self._ahead(loop.i)
             with b.loop(first, last) as block:
                 packed = b.at(self.weights, b.mul(block.i, s.pack.block_entries * s.item))
-                self._multiply(count, packed, block.i, ahead)
+                self._multiply(counts, packed, block.i, ahead)
                 self._write(loop.i, count, block.i)
 
     def _ahead(self, first: Value) -> _Fetching:
@@ -205,20 +214,20 @@ class Generator:
         item = self.shape.item
         return Ahead(count, channels * item, layout.pitch * item, turns, write), start
 
-    def _multiply(self, count: Value, weights: Value, block: Value, ahead: _Fetching) -> None:
+    def _multiply(self, counts: dict[int, Value], weights: Value, block: Value, ahead: _Fetching) -> None:
         """The 36 products. The last register tile may multiply what no tile has left there, and nobody reads it."""
         b, s, tile = self.b, self.shape, self.spec.tile
         width = b.lanes * s.item
         offsets = [n * s.inputs.tile for n in range(tile.scalars)]
         levels = [Level(s.pack.inner, s.item, s.pack.block * s.item)]
-        groups = b.div(b.add(count, tile.scalars - 1), tile.scalars)
+        groups = self._groups(counts)
         most = tile.block // tile.scalars
         channel = b.mul(block, s.pack.block * s.item)
         with b.loop(0, PLANES) as plane:
             a = b.at(self.memory[1], b.mul(plane.i, s.inputs.plane))
             w = b.at(weights, b.mul(plane.i, s.pack.plane * s.item))
             m = b.at(self.memory[2], b.mul(plane.i, s.products.plane))
-            with b.loop(0, groups) as group:
+            with b.loop(0, s.needed.of_plane(b, plane.i, groups)) as group:
                 turn = b.add(b.mul(plane.i, most), group.i)
                 for n, (place, start) in enumerate(ahead):
                     if n == 0:
@@ -235,17 +244,24 @@ class Generator:
                     for v, value in enumerate(row):
                         b.store(value, b.at(there, n * s.products.tile + v * width), s.item)
 
+    def _groups(self, counts: dict[int, Value]) -> dict[int, Value]:
+        """For each kind of planes, the register tiles that so many tiles make."""
+        b, scalars = self.b, self.spec.tile.scalars
+        return {kind: b.div(b.add(count, scalars - 1), scalars) for kind, count in counts.items()}
+
     def _following(self, weights: Value, group: Value) -> list[Stream]:
         """The share of a group of tiles in fetching the plane of weights behind that at ``weights``, where all of them are
         too many for the second-level cache.
 
-        What is further away comes at a third of the pace, and the first group would wait for it alone.
+        What is further away comes at a third of the pace, and the first group would wait for it alone. Shares are such that
+        planes which need fewer tiles get through: elsewhere the last groups fetch from the plane behind.
         """
         b, s, tile = self.b, self.shape, self.spec.tile
         if not s.streamed:
             return []
         lines = -(-s.pack.inner * s.pack.block * s.item // _LINE)
-        share = -(-lines // (tile.block // tile.scalars))
+        fewest = min(s.needed.tiles(kind) or s.grid.tiles for kind in s.needed.kinds if kind != 3)
+        share = -(-lines // max(tile.block * fewest // s.grid.tiles // tile.scalars, 1))
         start = b.add(b.mul(group, share * _LINE), s.pack.plane * s.item)
         return [Stream(b.around(weights, start), 1, _LINE, Fraction(share, s.pack.inner))]
 
@@ -259,20 +275,33 @@ class Generator:
         with b.loop(0, count) as each:
             image, row, col = s.grid.place(b, b.add(first, each.i))
             height = b.least(OUTPUTS, b.sub(rows, row))
-            source = b.at(self.memory[2], b.mul(each.i, s.products.tile))
+            places = self._places(first, each.i)
             with b.loop(0, here) as vector:
-                self._columns(b.at(source, b.mul(vector.i, b.lanes * s.item)))
+                moved = b.mul(vector.i, b.lanes * s.item)
+                self._columns({kind: b.at(place, moved) for kind, place in places.items()})
                 with b.loop(0, height, step=self.spec.epilogue.unit[0]) as line:
                     place = (image, b.add(row, line.i), col)
                     self._lines(line.i, place, b.add(start, vector.i))
 
-    def _columns(self, source: Value) -> None:
+    def _places(self, first: Value, number: Value) -> dict[int, Value]:
+        """Where the products of tile ``first`` + ``number`` lie in each kind of planes, from a plane's beginning on.
+
+        In planes that do not need the tile another one's lie there, and come into outputs that the map does not have.
+        """
+        b, s = self.b, self.shape
+        block = b.sub(number, b.rem(number, self.spec.tile.block))
+        before = s.needed.between(b, b.add(first, block), b.add(first, number))
+        return {
+            kind: b.at(self.memory[2], b.mul(b.add(block, count), s.products.tile))
+            for kind, count in before.items()
+        }
+
+    def _columns(self, sources: dict[int, Value]) -> None:
         b, s = self.b, self.shape
         for j in range(INPUTS):
-            column = [
-                b.load(b.vector, b.at(source, (i * INPUTS + j) * s.products.plane), s.item)
-                for i in range(INPUTS)
-            ]
+            planes = [i * INPUTS + j for i in range(INPUTS)]
+            places = [b.at(sources[s.needed.kind(plane)], plane * s.products.plane) for plane in planes]
+            column = [b.load(b.vector, place, s.item) for place in places]
             for r, value in enumerate(steps.outputs(b, column)):
                 b.store(value, b.at(self.memory[3], (r * INPUTS + j) * _LINE), s.item)
 

@@ -1,9 +1,9 @@
-"""The tiles of maps, and which of them meet in which planes of a weight gradient.
+"""The tiles of maps, and which of them are needed in which planes.
 
-A gradient that a map does not have is 0. The number at infinity is a row's (column's) fourth gradient: where a map's last
-tiles have three rows or fewer, it is 0 in 6 of their 36 planes, in 11 where columns are missing too. 7 × 7 maps need 121 of
-144 products, 3 × 3 maps 25 of 36. Each plane holds its tiles without gaps and in their order, so sums are as if the zeros
-had been added.
+Where a map's last tiles have three rows or fewer, 6 of their 36 products say nothing, 11 where columns are missing too. Of a weight
+gradient: the number at infinity is a row's (column's) fourth gradient, and one that a map does not have is 0. Of outputs: the
+number at infinity is part of a row's (column's) fourth output alone. 7 × 7 maps need 121 of 144 products, 3 × 3 maps
+25 of 36. Each plane holds its tiles without gaps and in their order, so sums are as if the zeros had been added.
 """
 
 from __future__ import annotations
@@ -97,6 +97,11 @@ class Needed:
             here = b.least(b.add(b.mul(row, cols), col), rows * cols)
             found[kind] = b.add(b.mul(image, rows * cols), here)
         return found
+
+    def between(self, b: Builder, first: Value, end: Value) -> dict[int, Value]:
+        """For each kind, how many of the tiles first … end − 1 its planes need."""
+        start, stop = self.before(b, first), self.before(b, end)
+        return {kind: b.sub(stop[kind], start[kind]) for kind in start}
 
     def of_plane(self, b: Builder, plane: Value, values: dict[int, Value]) -> Value:
         """The one of ``values``, by kind, that concerns a plane."""

@@ -87,10 +87,18 @@ class WideGenerator(Generator):
                     tiles = b.least(self.spec.tile.block, b.sub(count, block.i))
                     tile = b.add(loop.i, block.i)
                     s.patches.transform(
-                        b, self.memory[0], self.input, channel.i, tile, tiles, self.memory[1], s.inputs
+                        b,
+                        self.memory[0],
+                        self.input,
+                        channel.i,
+                        tile,
+                        tiles,
+                        self.memory[1],
+                        s.inputs,
+                        s.needed,
                     )
                     products = b.at(self.memory[2], b.mul(block.i, s.products.tile))
-                    self._add(tiles, here, products)
+                    self._add(s.needed.between(b, tile, b.add(tile, tiles)), here, products)
             self._write(loop.i, count, part)
 
     def _transform_weights(self, part: Value, channel: Value, here: Index) -> None:
@@ -102,7 +110,7 @@ class WideGenerator(Generator):
         with b.loop(first, b.add(first, turns)) as unit:
             self.packing.unit(part, unit.i, self.memory[4], channel)
 
-    def _add(self, tiles: Value, here: Index, products: Value) -> None:
+    def _add(self, counts: dict[int, Value], here: Index, products: Value) -> None:
         """A chunk's 36 products, added to what the chunks before it gave."""
         b, s, tile = self.b, self.wide, self.spec.tile
         width = b.lanes * s.item
@@ -110,12 +118,12 @@ class WideGenerator(Generator):
             b, [n * s.inputs.tile for n in range(tile.scalars)], tile.vectors, 1, b.lanes * b.item
         )
         levels = [Level(here, s.item, s.part * s.item)]
-        groups = b.div(b.add(tiles, tile.scalars - 1), tile.scalars)
+        groups = self._groups(counts)
         with b.loop(0, PLANES) as plane:
             a = b.at(self.memory[1], b.mul(plane.i, s.inputs.plane))
             w = b.at(self.memory[4], b.mul(plane.i, s.weight_plane * s.item))
             m = b.at(products, b.mul(plane.i, s.products.plane))
-            with b.loop(0, groups) as group:
+            with b.loop(0, s.needed.of_plane(b, plane.i, groups)) as group:
                 left = b.at(a, b.mul(group.i, tile.scalars * s.inputs.tile))
                 there = b.at(m, b.mul(group.i, tile.scalars * s.products.tile))
                 with b.loop(0, s.part * s.item, step=tile.vectors * width) as k:
