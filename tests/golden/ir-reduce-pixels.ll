@@ -1,4 +1,4 @@
-define void @reduce_pixels_14774dd986eb(ptr noalias readonly %operands, ptr noalias readonly %scalars, ptr noalias %scratch, i64 %begin, i64 %end) #0 {
+define void @reduce_pixels_ac9af93da076(ptr noalias readonly %operands, ptr noalias readonly %scalars, ptr noalias %scratch, i64 %begin, i64 %end) #0 {
 entry:
   %v1 = load ptr, ptr %operands, align 8
   %v2 = getelementptr inbounds i8, ptr %operands, i64 8

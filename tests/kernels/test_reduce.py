@@ -106,7 +106,7 @@ def test_over_pixels(lab: Any, machine: Machine, dtype: str, padded: bool, chann
     """One chain per channel in the order of images, rows, columns: the same rounding."""
     layout = lab.layout(machine, (2, 3, channels), dtype, padded)
     vector = Layout(1, 1, channels, channels, dtype, batched=False)
-    spec = ReducePixelsSpec(x0 - x1, (layout, vector), channels, dtype)
+    spec = ReducePixelsSpec((x0 - x1,), (layout, vector), channels, dtype)
     rng = np.random.default_rng(channels)
     x, v = (rng.normal(size=shape).astype(dtype) for shape in ((3, 2, 3, channels), (1, 1, 1, channels)))
     expected = np.zeros(channels, dtype)
@@ -121,10 +121,25 @@ def test_over_pixels_of_differently_shaped_inputs(lab: Any, machine: Machine, im
     for channels in (5, 16, 35):
         shapes = ((2, 3, channels), (2, 3, 1), (1, 1, channels))
         layouts = tuple(lab.layout(machine, shape) for shape in shapes)
-        spec = ReducePixelsSpec(x0 * x1 + x2, layouts, channels)
+        spec = ReducePixelsSpec((x0 * x1 + x2,), layouts, channels)
         values = [lab.integers(i, images, *shape) for i, shape in enumerate(shapes)]
         expected = (values[0] * values[1] + values[2]).sum((0, 1, 2))
         np.testing.assert_array_equal(reduced_pixels(lab, machine, spec, values, images), expected)
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_several_sums_of_one_pass(lab: Any, machine: Machine, channels: int) -> None:
+    """Each as if it were alone."""
+    layout = lab.layout(machine, (2, 3, channels))
+    exprs = (x0, x0 * x1, x1)
+    x, y = (np.random.default_rng(n).normal(size=(3, 2, 3, channels)).astype("f") for n in range(2))
+    inputs = [lab.stored(layout, x), lab.stored(layout, y)]
+    slabs = [np.full(channels, 7, "f") for _ in exprs]
+    spec = ReducePixelsSpec(exprs, (layout, layout), channels)
+    found = lab.run(spec, machine, [*inputs, *slabs], 3)[2:]
+    for expr, slab in zip(exprs, found, strict=True):
+        alone = ReducePixelsSpec((expr,), (layout, layout), channels)
+        np.testing.assert_array_equal(slab, reduced_pixels(lab, machine, alone, [x, y], 3))
 
 
 def test_what_cannot_be_reduced_is_refused() -> None:
@@ -132,8 +147,8 @@ def test_what_cannot_be_reduced_is_refused() -> None:
     for spec in (
         ReduceChannelsSpec("sum", x0, (layout,), Layout(2, 2, 5, 16)),
         ReduceChannelsSpec("sum", x0, (layout,), Layout(3, 2, 1, 1)),
-        ReducePixelsSpec(x0, (layout,), 6),
-        ReducePixelsSpec(x0, (vector,), 5),
+        ReducePixelsSpec((x0,), (layout,), 6),
+        ReducePixelsSpec((x0,), (vector,), 5),
     ):
         [answer] = registry.candidates(spec, AVX512)
         assert isinstance(answer, Refusal)
@@ -142,5 +157,5 @@ def test_what_cannot_be_reduced_is_refused() -> None:
 def test_code_is_generated_for_every_machine(lab: Any, any_machine: Machine) -> None:
     layout = lab.layout(any_machine, (3, 5, 21))
     channels = ReduceChannelsSpec("max", x0, (layout,), Layout(3, 5, 1, 1))
-    for spec in (channels, ReducePixelsSpec(x0, (layout,), 21)):
+    for spec in (channels, ReducePixelsSpec((x0,), (layout,), 21)):
         assert spec.name in lab.assembly(spec, any_machine)

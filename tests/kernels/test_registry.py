@@ -44,7 +44,7 @@ SPECS: tuple[KernelSpec, ...] = (
     FlatMeasureSpec((Operand(0),), 1, 3, 16),
     SlabSumSpec(),
     ReduceChannelsSpec("sum", Operand(0), (X,), ONE),
-    ReducePixelsSpec(Operand(0), (X,), 16),
+    ReducePixelsSpec((Operand(0),), (X,), 16),
     MaxPoolSpec(G, X, Y, INDEX),
     MaxPoolDxSpec(G, Y, INDEX, X),
     AvgPoolSpec(G, X, Y),

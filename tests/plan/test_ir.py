@@ -26,7 +26,7 @@ MAP = Layout(4, 4, 8, 8)
 KERNELS: dict[str, KernelSpec] = {
     "map": MapSpec((where(X <= 0, 0, X) * Scalar("rate"),), (MAP,), (MAP,), ("images", "rate")),
     "reduce-channels": ReduceChannelsSpec("sum", X, (MAP,), Layout(4, 4, 1, 8)),
-    "reduce-pixels": ReducePixelsSpec(X, (MAP,), 8),
+    "reduce-pixels": ReducePixelsSpec((X,), (MAP,), 8),
     "copy": CopySpec(Layout(4, 4, 3, 8), Layout(1, 1, 48, 48)),
     "pack": PackSpec(Conv(window((4, 4), 1), 8, 8), "forward", 8),
     "avg-pool": AvgPoolSpec(window((4, 4), 2, 2), MAP, Layout(2, 2, 8, 8)),

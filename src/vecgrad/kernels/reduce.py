@@ -122,39 +122,46 @@ def offer_pixels(spec: ReducePixelsSpec, machine: Machine) -> Offer | Refusal:
         return Refusal(name, "no input is batched")
     if reason := refusal(spec.inputs, domain):
         return Refusal(name, reason)
-    written = spec.channels * ITEM_BYTES[spec.dtype]
-    return _offer(name, machine, cost([spec.expr]) + 1, domain, traffic(spec.inputs), written)
+    written = len(spec.exprs) * spec.channels * ITEM_BYTES[spec.dtype]
+    work = cost(spec.exprs) + len(spec.exprs)
+    return _offer(name, machine, work, domain, traffic(spec.inputs), written)
 
 
 def generate_pixels(spec: ReducePixelsSpec, machine: Machine) -> str:
     b = Builder(machine, spec.dtype)
-    formula = Formula(b, [spec.expr], spec.scalars)
-    domain = _pixels_domain(spec)
-    pixels = domain.height * domain.width
+    formula = Formula(b, spec.exprs, spec.scalars)
+    pixels = spec.size[0] * spec.size[1]
     cursors = [access.cursor(b, n, layout, pixels) for n, layout in enumerate(spec.inputs)]
     slab = Layout(1, 1, spec.channels, spec.channels, spec.dtype, batched=False)
-    target = access.cursor(b, len(spec.inputs), slab, pixels, ahead=False)
+    targets = [
+        access.cursor(b, len(spec.inputs) + n, slab, pixels, ahead=False) for n in range(len(spec.exprs))
+    ]
 
     def group(blocks: list[Block]) -> None:
         def pixel(there: list[Cursor], carried: Carried) -> Carried:
-            terms = [formula.write([c.read(number) for c in there])[0] for number in range(len(blocks))]
+            terms = [
+                term
+                for number in range(len(blocks))
+                for term in formula.write([c.read(number) for c in there])
+            ]
             return [b.fadd(total, term) for total, term in zip(carried, terms, strict=True)]
 
         ready = [c.over(blocks) for c in cursors]
-        factor = max(1, unroll(cost([spec.expr])) // len(blocks))
-        totals = access.each_pixel(b, ready, pixels, factor, pixel, [b.zero()] * len(blocks))
-        place = target.over(blocks)
-        for number, total in enumerate(totals):
-            place.write(number, total)
+        factor = max(1, unroll(cost(spec.exprs)) // len(blocks))
+        begin = [b.zero()] * (len(blocks) * len(spec.exprs))
+        totals = access.each_pixel(b, ready, pixels, factor, pixel, begin)
+        for n, target in enumerate(targets):
+            place = target.over(blocks)
+            for number, total in enumerate(totals[n :: len(targets)]):
+                place.write(number, total)
 
-    access.each_group(b, spec.channels, access.exact(b, spec.inputs, [slab]), _CHAINS, group)
+    chains = max(_CHAINS // len(spec.exprs), 1)
+    access.each_group(b, spec.channels, access.exact(b, spec.inputs, [slab]), chains, group)
     return b.function(spec.name)
 
 
 def _pixels_domain(spec: ReducePixelsSpec) -> Layout:
-    batched = [(layout.height, layout.width) for layout in spec.inputs if layout.batched]
-    size = max(batched, key=lambda size: size[0] * size[1], default=(1, 1))
-    return _domain(size, spec.channels, spec.dtype)
+    return _domain(spec.size, spec.channels, spec.dtype)
 
 
 def _domain(size: tuple[int, int], channels: int, dtype: str) -> Layout:

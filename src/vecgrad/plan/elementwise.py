@@ -9,6 +9,7 @@ from vecgrad.plan.draft import Argument, DraftCall, Stored
 from vecgrad.plan.fuse import Step
 from vecgrad.spec import kernel as specs
 from vecgrad.spec.kernel import Epilogue
+from vecgrad.spec.scalar import Operand, substitute
 from vecgrad.spec.tensor import Layout, size
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _reduce_pixels(lowering: Lowering, step: Step) -> None:
     stored, layouts = _operands(lowering, step)
     channels = size(step.results[0].shape)
     spec = specs.ReducePixelsSpec(
-        step.expr, layouts, channels, lowering.dtype, lowering.used(Epilogue(step.expr))
+        (step.expr,), layouts, channels, lowering.dtype, lowering.used(Epilogue(step.expr))
     )
     before = tuple(Argument(s.buffer) for s in stored)
     if not any(ref.batched for ref in step.extra):
@@ -63,7 +64,50 @@ def _reduce_pixels(lowering: Lowering, step: Step) -> None:
         lowering.call(step, spec, (*before, Argument(result.buffer)), batched=False)
         return
     _, slab = lowering.sum_over_images(step.results[0], channels, lowering.draft.chunks)
-    lowering.call(step, spec, (*before, slab), always=True)
+    last = _last(lowering)
+    if last is not None and _together(last, spec, before):
+        _join(last, step, spec, (*before, slab))
+    else:
+        lowering.call(step, spec, (*before, slab), always=True)
+
+
+def _last(lowering: Lowering) -> DraftCall | None:
+    """The last call over images, if nothing has come since."""
+    phases = lowering.draft.phases
+    return phases[-1].calls[-1] if phases and phases[-1].images_per_chunk else None
+
+
+def _together(last: DraftCall, spec: specs.ReducePixelsSpec, inputs: tuple[Argument, ...]) -> bool:
+    """Whether the last call walks the pixels of a map that ``spec`` reads too, so that one pass over it serves both."""
+    other = last.spec
+    if not isinstance(other, specs.ReducePixelsSpec):
+        return False
+    same = (other.size, other.channels, other.dtype) == (spec.size, spec.channels, spec.dtype)
+    return same and any(each in last.arguments and each.buffer.batched for each in inputs)
+
+
+def _join(last: DraftCall, step: Step, spec: specs.ReducePixelsSpec, arguments: tuple[Argument, ...]) -> None:
+    """The last call forms the sums of ``spec`` too; each is the chain that it was."""
+    other = last.spec
+    assert isinstance(other, specs.ReducePixelsSpec)
+    assert last.step is not None
+    *inputs, slab = arguments
+    count = len(other.inputs)
+    read, slabs, layouts = list(last.arguments[:count]), last.arguments[count:], list(other.inputs)
+    for argument, layout in zip(inputs, spec.inputs, strict=True):
+        if argument not in read:
+            read.append(argument)
+            layouts.append(layout)
+    places = tuple(Operand(read.index(argument)) for argument in inputs)
+    exprs = (*other.exprs, *(substitute(expr, places) for expr in spec.exprs))
+    last.spec = replace(other, exprs=exprs, inputs=tuple(layouts), scalars=other.scalars or spec.scalars)
+    last.arguments = (*read, *slabs, slab)
+    last.step = replace(
+        last.step,
+        expr=exprs[-1],
+        results=last.step.results + step.results,
+        nodes=last.step.nodes + step.nodes,
+    )
 
 
 def _operands(lowering: Lowering, step: Step) -> tuple[list[Stored], tuple[Layout, ...]]:

@@ -112,16 +112,22 @@ class ReduceChannelsSpec(KernelSpec):
 
 @dataclass(frozen=True)
 class ReducePixelsSpec(KernelSpec):
-    """slab (C) = sum over the chunk's images and their pixels, in that order, of expr(inputs).
+    """For each of ``exprs`` slab (C) = sum over the chunk's images and their pixels, in that order, of expr(inputs).
 
-    Operands: inputs, slab (compact, C entries, the chunk's own; written even for an empty chunk).
+    Operands: inputs, slabs (compact, C entries each, the chunk's own; written even for an empty chunk).
     """
 
-    expr: Expr
+    exprs: tuple[Expr, ...]
     inputs: tuple[Layout, ...]
     channels: int
     dtype: str = "float32"
     scalars: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the map that is reduced."""
+        batched = [(layout.height, layout.width) for layout in self.inputs if layout.batched]
+        return max(batched, key=lambda size: size[0] * size[1], default=(1, 1))
 
 
 @dataclass(frozen=True)
