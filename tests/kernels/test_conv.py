@@ -215,7 +215,7 @@ def rims(draw: st.DrawFn) -> tuple[Case, Tile]:
 
 
 @given(drawn=rims())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_products_with_padding_are_left_out(lab: Any, drawn: tuple[Case, Tile]) -> None:
     """What is left out are zeros, wherever the rim runs through a tile, and nothing around the image is read for them."""
     case, tile = drawn

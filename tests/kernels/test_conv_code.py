@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from vecgrad.kernels import registry
 from vecgrad.kernels.choose import dw_spec, dx_spec, forward_spec
 from vecgrad.spec.geometry import Conv, window
 from vecgrad.spec.machine import AVX512, Machine
@@ -175,3 +176,19 @@ def test_steps_are_bundled_only_where_they_share_inputs() -> None:
     assert dw_spec(conv, x, y, AVX512).tile.share == 1
     thin = Conv(window((30, 30), 3, 1, 1), 16, 16)
     assert dw_spec(thin, Layout(30, 30, 16, 16), Layout(30, 30, 16, 16), AVX512).tile.share > 1
+
+
+@pytest.mark.parametrize(
+    ("size", "c", "k", "kernel", "stride", "fetched"),
+    [
+        (56, 88, 8, 6, 3, True), (32, 64, 128, 3, 2, True), (56, 256, 64, 1, 1, True), (14, 88, 8, 6, 3, False),
+        (32, 64, 64, 5, 1, False),
+    ],
+)  # fmt: skip
+def test_rows_of_large_images_are_fetched_where_products_leave_time(
+    size: int, c: int, k: int, kernel: int, stride: int, fetched: bool
+) -> None:
+    conv = Conv(window((size, size), kernel, stride), c, k)
+    x, y = (Layout(*shape, AVX512.pitch(shape[2], "float32")) for shape in (conv.in_shape, conv.out_shape))
+    spec, _ = forward_spec(conv, x, y, AVX512)
+    assert ("llvm.prefetch" in registry.generate(spec, AVX512)) == fetched

@@ -8,9 +8,11 @@ been summed in registers from the first tap to the last.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from vecgrad.kernels import access
-from vecgrad.kernels._contract import Accumulators, Contraction, Level
+from vecgrad.kernels._ahead import Stream
+from vecgrad.kernels._contract import Accumulators, Contraction, Level, room
 from vecgrad.kernels._epilogue import Places
 from vecgrad.kernels._frame import Frame
 from vecgrad.kernels._pooled import writer
@@ -22,6 +24,10 @@ from vecgrad.spec.kernel import SECTION, ConvDxSpec, ConvSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 
 GatherSpec = ConvSpec | ConvDxSpec
+
+_LINE = 64
+# Bytes of an image from which on the next one is taken to lie beyond the second-level cache.
+_FAR = 128 * 1024
 
 
 @dataclass(frozen=True)
@@ -276,18 +282,34 @@ class _Tiles:
         sums = [[b.zero() for _ in range(v)] for _ in pixels]
         if self.cols.taps:
             first = self._first_input(i, j)
-            for each in passes:
-                self._pass(sums, pixels, each, first, live)
+            for number, each in enumerate(passes):
+                streams = self._following(i, j, rows, cols, Fraction(number, len(passes)))
+                self._pass(sums, pixels, each, first, live, streams)
         self._write(sums, i, j, pixels)
 
+    def _following(self, i: Value, j: Value, rows: int, cols: int, share: Fraction) -> list[Stream]:
+        """A tile's part in fetching the rows that only the next row of tiles reads; passes before fetch ``share`` of it.
+
+        Rows that are read once, in pieces as wide as a tile, would else come at memory's latency. Where products take much
+        longer than memory, nothing is fetched.
+        """
+        b, g, frame, tile = self.owner.b, self.owner.g, self.owner.frame, self.owner.spec.tile
+        alone = self.images == g.groups == len(g.rows.classes) == len(g.cols.classes) == 1
+        if frame.staged or not alone or self.owner.spec.input.nbytes < _FAR:
+            return []
+        nbytes = rows * g.rows.advance * frame.row_bytes
+        lines = -(-nbytes * cols // (g.cols.count * _LINE))
+        pace = Fraction(lines, self.rows.taps * g.channels_in * self.cols.taps)
+        if pace * room(rows * cols, tile.vectors) < Fraction(1, 2):
+            return []
+        behind = g.rows.reach(rows) * frame.row_bytes + int(share * lines) * _LINE
+        place = b.add(b.mul(j, -(-nbytes // g.cols.count)), behind)
+        return [Stream(b.around(self._first_input(i, b.int64(0)), place), 1, _LINE, pace)]
+
     def _pass(
-        self,
-        sums: Accumulators,
-        pixels: list[tuple[int, int, int]],
-        each: Pass,
-        first: Value,
-        live: Live | None,
-    ) -> None:
+        self, sums: Accumulators, pixels: list[tuple[int, int, int]], each: Pass, first: Value, live: Live | None,
+        streams: list[Stream],
+    ) -> None:  # fmt: skip
         """Adds the products of some rows of taps to the sums of those pixels that they concern."""
         b, g, frame, tile = self.owner.b, self.owner.g, self.owner.frame, self.owner.spec.tile
         row_step, col_step = g.rows.advance * frame.row_bytes, g.cols.advance * frame.pixel_bytes
@@ -313,6 +335,7 @@ class _Tiles:
             tile.share,
             b.lanes * b.item,
             steps,
+            streams=streams,
         )
         a = b.around(first, b.add(b.mul(each.first, row.a_step), lowest))
         w = b.at(self.weights, b.mul(each.first, row.b_step))
