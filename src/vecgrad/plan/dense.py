@@ -1,4 +1,4 @@
-"""Dense layers as convolutions: one that covers its map is the 1 × 1 convolution on the flattened map."""
+"""Dense layers as convolutions: one that covers its map is the 1 × 1 convolution on the flattened map; layers of many weights."""
 
 from __future__ import annotations
 
@@ -10,10 +10,28 @@ from vecgrad.spec.tensor import Layout, size
 _BY_BLOCKS = 256 * 1024
 
 
-def many_weights(conv: Conv, forward: bool, item: int) -> bool:
-    """Whether a convolution whose result is one pixel is to be cut into blocks of its weights. item: bytes of an entry."""
-    result = conv.window.out_size if forward else conv.window.in_size
-    return result == (1, 1) and size(conv.weight_shape) * item > _BY_BLOCKS
+# The same of maps with pixels: what a second-level cache keeps while blocks of so many channels go by.
+_HELD, _BLOCK = 1024 * 1024, 32
+
+
+def many_weights(conv: Conv, forward: bool, item: int, batch: int, chunks: int) -> bool:
+    """Whether a direct convolution is to be cut into blocks of its weights, each for all images, and not into ``chunks`` of these.
+
+    item: bytes of an entry. The blocks must leave half of the traffic at most: chunks read all weights, blocks all images, unless
+    a cache holds these.
+
+    >>> many, few = (Conv(window((2, 2), 1), channels, channels) for channels in (1024, 256))
+    >>> many_weights(many, True, 4, batch=64, chunks=16), many_weights(few, True, 4, batch=64, chunks=16)
+    (True, False)
+    """
+    result, read = (conv.window.out_size, conv.in_shape) if forward else (conv.window.in_size, conv.out_shape)
+    weights = size(conv.weight_shape) * item
+    if result == (1, 1):
+        return weights > _BY_BLOCKS
+    images = batch * size(read) * item
+    if images > _HELD:
+        images *= -(-(conv.channels_out if forward else conv.channels_in) // _BLOCK)
+    return conv.groups == 1 and weights > _HELD and 2 * images <= chunks * weights
 
 
 def flattened(conv: Conv, layout: Layout) -> Conv | None:

@@ -247,7 +247,7 @@ class Lowering:
             else:
                 outside = flat_layout(outside)
                 epilogue = replace(epilogue, inputs=tuple(map(flat_layout, epilogue.inputs)))
-        by_blocks = many_weights(conv, forward, self.item)
+        by_blocks = many_weights(conv, forward, self.item, self.draft.batch_size, self.draft.chunks)
         found = algorithm.gather(
             conv, "forward" if forward else "dx", inside, outside, self.machine,
             epilogue=epilogue, scalars=self.used(epilogue), images=self.draft.images_per_chunk,
