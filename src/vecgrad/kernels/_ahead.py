@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from vecgrad.kernels.builder import Builder, Index, Value
+from vecgrad.kernels.taps import GatherAxis
+from vecgrad.spec.machine import ITEM_BYTES
+from vecgrad.spec.tensor import Layout
 
 _LINE = 64
 
@@ -58,3 +61,52 @@ class Stream:
             for line in range(self.lines):
                 b.prefetch(b.around(here, piece * self.step + line * _LINE))
         return b.around(here, pieces * self.step)
+
+
+@dataclass(frozen=True)
+class Region:
+    """Of an operand: ``rows`` rows, ``row_step`` bytes apart, of ``pieces`` pieces ``step`` bytes apart, each ``lines`` lines."""
+
+    rows: int
+    row_step: int
+    pieces: int
+    lines: int
+    step: int
+
+    @classmethod
+    def of(cls, layout: Layout, rows: GatherAxis, cols: GatherAxis, outputs: int, channels: int) -> Region:
+        """``channels`` channels of the pixels that ``outputs`` rows of outputs are the first to meet.
+
+        Neighbouring pixels with all their channels are one run of lines.
+        """
+        item = ITEM_BYTES[layout.dtype]
+        pixel, width, row_step = layout.pitch * item, layout.width, layout.row * item
+        met = outputs * rows.advance
+        if rows.advance > rows.span:  # rows between one output's and the next one's are nobody's
+            met, row_step = outputs, rows.advance * row_step
+        apart = cols.advance > cols.span
+        if apart:
+            pixel, width = pixel * cols.advance, cols.count
+        elif channels >= layout.channels:
+            return cls(met, row_step, -(-width * pixel // _LINE), 1, _LINE)
+        return cls(met, row_step, width, -(-channels * item // _LINE), pixel)
+
+    @property
+    def all_lines(self) -> int:
+        return self.rows * self.pieces * self.lines
+
+    def stream(
+        self, b: Builder, start: Value, done: Index, work: int, all_work: int, steps: int | Fraction
+    ) -> Stream:
+        """The share of a visit of ``work`` after ``done`` of ``all_work``, in a loop of ``steps`` steps.
+
+        ``start``: the region's first byte."""
+        total = self.rows * self.pieces
+        if self.row_step == self.pieces * self.step:
+            here = b.mul(b.div(b.mul(done, total), all_work), self.step)
+        else:
+            row = b.mul(done, self.rows)
+            whole = b.div(row, all_work)
+            column = b.div(b.mul(b.rem(row, all_work), self.pieces), all_work)
+            here = b.add(b.mul(whole, self.row_step), b.mul(column, self.step))
+        return Stream(b.around(start, here), self.lines, self.step, Fraction(total * work, all_work * steps))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from vecgrad.kernels import access
-from vecgrad.kernels._ahead import Stream
+from vecgrad.kernels._ahead import Region, Stream
 from vecgrad.kernels._contract import Accumulators, Contraction, Level, room
 from vecgrad.kernels._epilogue import Places
 from vecgrad.kernels._frame import Frame
@@ -25,7 +25,6 @@ from vecgrad.spec.machine import ITEM_BYTES, Machine
 
 GatherSpec = ConvSpec | ConvDxSpec
 
-_LINE = 64
 # Bytes of an image from which on the next one is taken to lie beyond the second-level cache.
 _FAR = 128 * 1024
 
@@ -283,12 +282,12 @@ class _Tiles:
         if self.cols.taps:
             first = self._first_input(i, j)
             for number, each in enumerate(passes):
-                streams = self._following(i, j, rows, cols, Fraction(number, len(passes)))
+                streams = self._following(i, j, rows, cols, number, len(passes))
                 self._pass(sums, pixels, each, first, live, streams)
         self._write(sums, i, j, pixels)
 
-    def _following(self, i: Value, j: Value, rows: int, cols: int, share: Fraction) -> list[Stream]:
-        """A tile's part in fetching the rows that only the next row of tiles reads; passes before fetch ``share`` of it.
+    def _following(self, i: Value, j: Value, rows: int, cols: int, number: int, passes: int) -> list[Stream]:
+        """A tile's part in fetching what only the next row of tiles reads, in pass ``number`` of ``passes``.
 
         Rows that are read once, in pieces as wide as a tile, would else come at memory's latency. Where products take much
         longer than memory, nothing is fetched.
@@ -297,14 +296,15 @@ class _Tiles:
         alone = self.images == g.groups == len(g.rows.classes) == len(g.cols.classes) == 1
         if frame.staged or not alone or self.owner.spec.input.nbytes < _FAR:
             return []
-        nbytes = rows * g.rows.advance * frame.row_bytes
-        lines = -(-nbytes * cols // (g.cols.count * _LINE))
-        pace = Fraction(lines, self.rows.taps * g.channels_in * self.cols.taps)
-        if pace * room(rows * cols, tile.vectors) < Fraction(1, 2):
+        region = Region.of(self.owner.spec.input, g.rows, g.cols, rows, g.channels_in)
+        steps = self.rows.taps * g.channels_in * self.cols.taps
+        lines = Fraction(region.all_lines * cols, g.cols.count * steps)
+        if lines * room(rows * cols, tile.vectors) < Fraction(1, 2):
             return []
-        behind = g.rows.reach(rows) * frame.row_bytes + int(share * lines) * _LINE
-        place = b.add(b.mul(j, -(-nbytes // g.cols.count)), behind)
-        return [Stream(b.around(self._first_input(i, b.int64(0)), place), 1, _LINE, pace)]
+        behind = max(g.rows.reach(rows), rows * g.rows.advance) * frame.row_bytes
+        start = b.around(self._first_input(i, b.int64(0)), behind)
+        done = b.add(b.mul(j, passes), number * cols)
+        return [region.stream(b, start, done, cols, passes * g.cols.count, Fraction(steps, passes))]
 
     def _pass(
         self, sums: Accumulators, pixels: list[tuple[int, int, int]], each: Pass, first: Value, live: Live | None,
