@@ -111,11 +111,11 @@ def test_few_filters_beyond_a_block_join_it() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("rows", [1, 2, 3])
-def test_rows_of_padding_are_left_out(lab: Any, machine: Machine, case: Case, rows: int) -> None:
-    a = Operands(lab, machine, case)
-    spec = dw_spec(a.conv, a.x_layout, a.y_layout, machine)
+def test_rows_of_padding_are_left_out(lab: Any, some_machine: Machine, case: Case, rows: int) -> None:
+    a = Operands(lab, some_machine, case)
+    spec = dw_spec(a.conv, a.x_layout, a.y_layout, some_machine)
     tile = replace(spec.tile, rowwise=False, rows=rows, row_block=rows)
-    assert rows > 1 or DwShape.of(replace(spec, tile=tile), machine).leaves_out
+    assert rows > 1 or DwShape.of(replace(spec, tile=tile), some_machine).leaves_out
     same(a.dw(tile), ops.conv_dw(a.x, a.dy, a.conv))
 
 

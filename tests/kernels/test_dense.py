@@ -84,9 +84,11 @@ SHAPES = [
 @DIRECTIONS
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_integers_are_exact(lab: Any, machine: Machine, direction: Direction, shape: Any, dtype: str) -> None:
+def test_integers_are_exact(
+    lab: Any, some_machine: Machine, direction: Direction, shape: Any, dtype: str
+) -> None:
     for padded in (True, False):
-        layer = Layer(lab, machine, direction, *shape, images=9, n=9, dtype=dtype, padded=padded)
+        layer = Layer(lab, some_machine, direction, *shape, images=9, n=9, dtype=dtype, padded=padded)
         np.testing.assert_array_equal(layer.found(), layer.expected())
 
 

@@ -31,12 +31,14 @@ SHAPES = [
 
 @pytest.mark.parametrize("real", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_against_the_reference(lab: Any, machine: Machine, shape: tuple[int, int, int], real: str) -> None:
-    layout = Layout(*shape, machine.pitch(shape[2], real), "uint8")
+def test_against_the_reference(
+    lab: Any, some_machine: Machine, shape: tuple[int, int, int], real: str
+) -> None:
+    layout = Layout(*shape, some_machine.pitch(shape[2], real), "uint8")
     spec = KeepSpec(layout, mask=2, threshold=threshold(0.4), scalars=SCALARS)
     for begin, images in ((0, 3), (5, 2), (4, 0)):
         values = (images, 9.0, 2.0**32 - 1, 2.0**31 + 3)
-        [found] = lab.run(spec, machine, [lab.blank(layout, max(images, 1))], images, values, begin)
+        [found] = lab.run(spec, some_machine, [lab.blank(layout, max(images, 1))], images, values, begin)
         expected = keep(begin + images, shape, 0.4, (9 << 32) + 2**31 + 3, 2**32 - 1, 2)[begin:]
         if images:
             np.testing.assert_array_equal(lab.loaded(layout, found), expected.reshape(images, *shape))

@@ -56,8 +56,8 @@ def wanted(a: Operands, direction: str) -> Any:
 
 
 @pytest.mark.parametrize(("direction", "name"), BOTH)
-def test_integers(lab: Any, machine: Machine, direction: str, name: str) -> None:
-    a = Operands(lab, machine, CONVOLUTIONS[name])
+def test_integers(lab: Any, some_machine: Machine, direction: str, name: str) -> None:
+    a = Operands(lab, some_machine, CONVOLUTIONS[name])
     same(run(a, direction), wanted(a, direction))
 
 
