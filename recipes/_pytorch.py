@@ -49,8 +49,8 @@ class _Block(nn.Module):  # type: ignore[misc]
 
 def airbench94() -> Any:
     parts: dict[str, Any] = {"whiten": nn.Conv2d(3, 24, 2), "activ": nn.GELU()}
-    for p in parts["whiten"].parameters():
-        p.requires_grad_(False)
+    # Its bias learns, as that of a frozen convolution does in vecgrad.
+    parts["whiten"].weight.requires_grad_(False)
     before = 24
     for number, filters in enumerate((64, 256, 256), 1):
         parts[f"group{number}"] = _named(

@@ -8,6 +8,9 @@ biases of the normalizations that learn 64 times as fast, alternating flips, cro
 rate, lookahead, six views of each test image. His rates, per image, for batches of 256 instead of 1024: what his sum of losses
 learns with is divided among the images of a batch here, whose loss is a mean. --peer trains the twin in PyTorch instead, from
 the same first weights, on the same batches with the same rates.
+
+On the images as JPEG files of quality 75, with `--epochs 3` on two threads: vecgrad 0.8507, 0.8539 (seeds 0 and 1; 211 and 208 s of
+training), the twin in PyTorch 0.8486 (seed 0; 611 s).
 """
 
 from __future__ import annotations
