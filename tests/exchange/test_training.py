@@ -15,10 +15,9 @@ from tests.exchange import beside  # noqa: E402
 if not native_available():
     pytest.skip("compiled programs need llvmlite", allow_module_level=True)
 
-# Of PyTorch's distance from float64, the larger of its two layouts'. Winograd rounds two to three times as much as a direct sum.
-# Its curves should lie within 2 times too, and do not where rounding alone parts them: the MNIST CNN's is at 4.4.
-GRADIENTS = {"direct": 3.0, "winograd": 6.0}
-CURVES = {"direct": 2.0, "winograd": 6.0}
+# Of PyTorch's distance from float64, the larger of its two layouts', with direct convolutions and with Winograd's.
+GRADIENTS, CURVES = 3.0, 2.0
+SIDES = ("direct", "winograd")
 # Made of blocks that others have, and long to compile: trained when asked for.
 LARGE = ("vgg11", "vgg16", "resnet32", "resnet56", "resnet18", "resnet34", "resnet50")
 
@@ -43,14 +42,14 @@ def test_a_training(name: str) -> None:
         # Gradients that are exactly zero need no floor: rounding leaves something of them on both sides.
         errors, _ = beside.gradient_errors(name)
         nchw, last = errors["PyTorch NCHW"], errors["PyTorch channels last"]
-        for side, factor in GRADIENTS.items():
+        for side in SIDES:
             for key, error in errors.get(side, {}).items():
-                if error > factor * (peer := max(nchw[key], last[key])):
+                if error > GRADIENTS * (peer := max(nchw[key], last[key])):
                     far.append(f"{side}, gradient of {key}: {error:.1e}, PyTorch {peer:.1e}")
     distances = beside.distances(name)
     spread = beside.spread(distances)
-    for side in GRADIENTS:
-        if (distance := distances.get(side, 0.0)) > CURVES[side] * spread:
+    for side in SIDES:
+        if (distance := distances.get(side, 0.0)) > CURVES * spread:
             far.append(f"{side}, losses: {distance:.1e}, PyTorch {spread:.1e}")
     assert not far
 

@@ -335,6 +335,9 @@ class _Rational:
     def fma(self, a: Fraction, b: Fraction, c: Fraction) -> Fraction:
         return a * b + c
 
+    def fnma(self, a: Fraction, b: Fraction, c: Fraction) -> Fraction:
+        return c - a * b
+
     def fadd(self, a: Fraction, b: Fraction) -> Fraction:
         return a + b
 

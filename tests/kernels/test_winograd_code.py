@@ -1,7 +1,7 @@
 """What the Winograd kernels' loops look like in assembly, as test_conv_code.py looks at the direct ones.
 
 Two kinds of loops are hot: the products of a register tile, and the transforms, which walk vectors of channels. A
-product is a multiply-add alone; a transform subtracts too.
+product is a multiply-add alone; a transform subtracts too, be it a product.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from vecgrad.spec.tensor import Layout
 
 CHANNELS = [16, 64, 70, 256]
 KINDS = ("forward", "dx", "dw")
-_SUBTRACT = r"subps|\tfsub"
+_SUBTRACT = r"subps|\tfsub|\tvfnmadd|\tfmls"
+_OPERATION = r"\tv?(?:add|sub|mul)ps|\tvfn?madd|\tf(?:add|sub|mul|mla|mls)\b"
 
 
 def spec(kind: str, channels: int, machine: Machine) -> Any:
@@ -58,14 +59,16 @@ def check_transforms(assembly: str, machine: Machine) -> None:
     hot = {blocks: body for blocks, body in every.items() if body.count(_SUBTRACT) >= 3}
     depths = {blocks: _depth(blocks, hot) for blocks in hot}
     # Forward and data gradient have two transforms, a weight gradient three; one walks pixels inside.
-    assert sum(body.products >= 36 and depths[blocks] <= 1 for blocks, body in hot.items()) >= 2
+    assert sum(body.count(_OPERATION) >= 72 and depths[blocks] <= 1 for blocks, body in hot.items()) >= 2
     for blocks, body in hot.items():
         if depths[blocks] > 1:
             continue
-        about = f"{body.products} products, {body.loads} loads\n{body.text}"
+        operations = body.count(_OPERATION)
+        about = f"{operations} operations, {body.loads} loads\n{body.text}"
         assert not (body.vectors_on_stack and machine.fma), about
-        assert body.on_stack <= (0.45 if depths[blocks] else 0.2) * body.products, about
-        assert body.loads <= 2.3 * body.products, about
+        assert body.on_stack <= (0.3 if depths[blocks] else 0.15) * operations, about
+        # The least is that of a map of gradients: 10 vectors read or written for 8 operations.
+        assert body.loads <= 1.25 * 1.4 * operations, about
         assert body.nbytes <= HOT_BYTES, about
 
 

@@ -1,82 +1,95 @@
 """The one-dimensional transforms of F(4, 3), with shared subexpressions: each is a matrix of ``spec.winograd``.
 
 They take and give vectors (or anything that a builder can add and multiply); the order of operations is part
-of the bits.
+of the bits. The points ±a, and ±b = ±1/a, share what is even in them and what is odd.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 from vecgrad.kernels.builder import Builder, Value
+from vecgrad.spec.winograd import POINTS
 
 Step = Callable[[Builder, Sequence[Value]], list[Value]]
 
+_A, _B = POINTS[1], POINTS[3]
+# Nᵢ at ±a and at ±b: the same for both signs.
+_N_A, _N_B = 2 * _A**2 * (_A**2 - _B**2), 2 * _B**2 * (_B**2 - _A**2)
+
 
 def inputs(b: Builder, d: Sequence[Value]) -> list[Value]:
-    """Bᵀ d: six inputs of four outputs, at the six points (14 operations)."""
-    x1_5 = b.number(1.5)
-    e, f = b.fsub(d[3], d[1]), b.fsub(d[4], d[2])
-    g, h = b.fma(x1_5, d[3], f), b.fma(x1_5, d[2], e)
+    """Bᵀ d: six inputs of four outputs, at the six points (12 operations)."""
+    # M(x) = x (x² − a²)(x² − b²), M / (x ∓ a) = (x² ± a x)(x² − b²), and a² b² = 1.
+    a_square, b_square = _number(b, _A**2), _number(b, _B**2)
+    even_a, odd_a = b.fnma(d[2], b_square, d[4]), b.fnma(d[1], b_square, d[3])
+    even_b, odd_b = b.fnma(d[2], a_square, d[4]), b.fnma(d[1], a_square, d[3])
     return [
-        b.fma(x1_5, e, b.fma(b.number(-2.0), d[2], b.fadd(d[0], d[4]))),
-        b.fadd(g, h),
-        b.fsub(g, h),
-        b.fma(b.number(2.0), e, f),
-        b.fma(b.number(-0.5), e, f),
-        b.fma(x1_5, f, b.fma(b.number(-2.0), d[3], b.fadd(d[1], d[5]))),
+        b.fadd(b.fnma(d[2], a_square, d[0]), even_a),
+        *_pair(b, _A, even_a, odd_a),
+        *_pair(b, _B, even_b, odd_b),
+        b.fnma(odd_a, a_square, b.fnma(d[3], b_square, d[5])),
     ]
 
 
 def outputs(b: Builder, m: Sequence[Value]) -> list[Value]:
     """Aᵀ m: four outputs from the six points (12 operations)."""
-    s, d = b.fadd(m[1], m[2]), b.fsub(m[1], m[2])
+    (even_a, odd_a), (even_b, odd_b) = _parts(b, m[1], m[2]), _parts(b, m[3], m[4])
     return [
-        b.fadd(b.fadd(m[0], s), b.fadd(m[3], m[4])),
-        b.fma(b.number(-2.0), m[4], b.fma(b.number(0.5), m[3], d)),
-        b.fma(b.number(4.0), m[4], b.fma(b.number(0.25), m[3], s)),
-        b.fma(b.number(-8.0), m[4], b.fma(b.number(0.125), m[3], b.fadd(d, m[5]))),
+        b.fadd(b.fadd(m[0], even_a), even_b),
+        _both(b, _A, odd_a, _B, odd_b),
+        _both(b, _A**2, even_a, _B**2, even_b),
+        _both(b, _A**3, odd_a, _B**3, odd_b, m[5]),
     ]
 
 
 def gradients(b: Builder, y: Sequence[Value]) -> list[Value]:
-    """A y: the gradients of four outputs, at the six points (10 operations)."""
-    even, odd = b.fadd(y[0], y[2]), b.fadd(y[1], y[3])
-    quarter, four = b.number(0.25), b.number(4.0)
-    half_even, half_odd = b.fma(quarter, y[2], y[0]), b.fma(quarter, y[3], y[1])
-    two_even, two_odd = b.fma(four, y[2], y[0]), b.fma(four, y[3], y[1])
-    return [
-        y[0],
-        b.fadd(even, odd),
-        b.fsub(even, odd),
-        b.fma(b.number(0.5), half_odd, half_even),
-        b.fma(b.number(-2.0), two_odd, two_even),
-        y[3],
-    ]
+    """A y: the gradients of four outputs, at the six points (8 operations)."""
+    found = [y[0]]
+    for point in (_A, _B):
+        square = _number(b, point**2)
+        found += _pair(b, point, b.fma(square, y[2], y[0]), b.fma(square, y[3], y[1]))
+    return [*found, y[3]]
 
 
 def weights(b: Builder, w: Sequence[Value]) -> list[Value]:
-    """G w: three taps, at the six points (11 operations)."""
-    third = b.number(1 / 3)
-    even, odd = b.fmul(b.fadd(w[0], w[2]), third), b.fmul(w[1], third)
-    half = b.fma(b.number(0.5), w[1], b.fma(b.number(0.25), w[2], w[0]))
-    two = b.fma(b.number(-2.0), w[1], b.fma(b.number(4.0), w[2], w[0]))
-    return [
-        w[0],
-        b.fadd(odd, even),
-        b.fsub(odd, even),
-        b.fmul(half, b.number(-16 / 15)),
-        b.fmul(two, b.number(1 / 15)),
-        w[2],
-    ]
+    """G w: three taps, at the six points (10 operations)."""
+    found = [w[0]]
+    for point, n in ((_A, _N_A), (_B, _N_B)):
+        pair = _pair(b, point, b.fma(_number(b, point**2), w[2], w[0]), w[1])
+        found += [b.fmul(each, _number(b, 1 / n)) for each in pair]
+    return [*found, w[2]]
 
 
 def weight_gradients(b: Builder, s: Sequence[Value]) -> list[Value]:
-    """Gᵀ s: the gradients of three taps from the six points (11 operations)."""
-    third = b.number(1 / 3)
-    even, odd = b.fadd(s[1], s[2]), b.fsub(s[1], s[2])
+    """Gᵀ s: the gradients of three taps from the six points (10 operations)."""
+    (even_a, odd_a), (even_b, odd_b) = _parts(b, s[1], s[2]), _parts(b, s[3], s[4])
     return [
-        b.fma(b.number(1 / 15), b.fma(b.number(-16.0), s[3], s[4]), b.fma(third, odd, s[0])),
-        b.fma(b.number(-2 / 15), b.fma(b.number(4.0), s[3], s[4]), b.fmul(third, even)),
-        b.fma(b.number(4 / 15), b.fsub(s[4], s[3]), b.fma(third, odd, s[5])),
+        _both(b, 1 / _N_A, even_a, 1 / _N_B, even_b, s[0]),
+        _both(b, _A / _N_A, odd_a, _B / _N_B, odd_b),
+        _both(b, _A**2 / _N_A, even_a, _B**2 / _N_B, even_b, s[5]),
     ]
+
+
+def _number(b: Builder, exact: Fraction) -> Value:
+    return b.number(float(exact))
+
+
+def _pair(b: Builder, point: Fraction, even: Value, odd: Value) -> list[Value]:
+    """A polynomial at ±point: its even terms, and the odd ones without a factor of the point."""
+    factor = _number(b, point)
+    return [b.fma(odd, factor, even), b.fnma(odd, factor, even)]
+
+
+def _parts(b: Builder, plus: Value, minus: Value) -> tuple[Value, Value]:
+    """What ±point give to an even and to an odd row, but for a power of the point."""
+    return b.fadd(plus, minus), b.fsub(plus, minus)
+
+
+def _both(
+    b: Builder, p: Fraction, at_a: Value, q: Fraction, at_b: Value, start: Value | None = None
+) -> Value:
+    """p · at_a + q · at_b, and ``start`` where there is one."""
+    p_at_a = b.fmul(_number(b, p), at_a) if start is None else b.fma(_number(b, p), at_a, start)
+    return b.fma(_number(b, q), at_b, p_at_a)

@@ -277,6 +277,10 @@ class Builder:
         )
         return self.call(a.type, f"llvm.fma.{suffix}", a, b, c)
 
+    def fnma(self, a: Value, b: Value, c: Value) -> Value:
+        """c − a·b, rounded as ``fma``: of a constant ``b`` no second one with its sign changed."""
+        return self.fma(self.let(a.type, f"fneg {a}"), b, c)
+
     def fcmp(self, how: str, a: Value, b: Value) -> Value:
         type_ = f"<{a.lanes} x i1>" if a.type.startswith("<") else "i1"
         return self.let(type_, f"fcmp {how} {a}, {b.text}")

@@ -46,7 +46,7 @@ class PackSpec(WeightsSpec):
 
 
 # Channels of a dense layer that are summed up before the sum so far takes them in: rounding errors grow with the length of a chain.
-SECTION = 512
+SECTION = 128
 
 
 @dataclass(frozen=True)
