@@ -157,3 +157,44 @@ def test_negative_and_positive_zero_are_two_constants(lab: Any, machine: Machine
     plus, minus = compiled(lab, machine, exprs, [x], {})
     assert not np.signbit(plus).any()
     assert np.signbit(minus).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_long_expressions_are_computed_in_step(lab: Any, machine: Machine, dtype: str) -> None:
+    """A few vectors at a time as one of their joined width, whatever is left over; short ones and single ones as they are."""
+    lanes, together = machine.lanes(dtype), machine.registers // 8
+    long = Operand(0) * exp(Operand(0)) + Unary("erf", Operand(0)) * Scalar("half")
+    layout = Layout(1, 1, 7 * lanes, 7 * lanes, dtype)
+
+    def written(expr: Expr, count: int, in_step: bool) -> tuple[MapSpec, str]:
+        spec = MapSpec((expr,) * count, (layout,), (layout,), ("half", f"{in_step}"))
+        b = Builder(machine, dtype)
+        formula = Formula(b, [expr], spec.scalars)
+        source, target = b.operand(0), b.operand(1)
+        rows = [[b.load(b.vector, b.at(source, n * lanes * b.item), b.item)] for n in range(count)]
+        found = formula.side_by_side(rows) if in_step else (formula.write(row)[0] for row in rows)
+        for n, value in enumerate(found):
+            b.store(value, b.at(target, n * lanes * b.item), b.item)
+        return spec, b.function(spec.name)
+
+    wide = f"<{together * lanes} x {'float' if dtype == 'float32' else 'double'}>"
+    assert wide in written(long, together, True)[1]
+    assert wide not in written(Operand(0) + Scalar("half"), together, True)[1]
+    assert wide not in written(long, 1, True)[1]
+    values = np.linspace(-3, 3, 7 * lanes, dtype=dtype)
+    for count in range(1, 8):
+        results = []
+        for in_step in (True, False):
+            spec, text = written(long, count, in_step)
+            operands = [values, np.zeros_like(values)]
+            results.append(lab.run(spec, machine, operands, 1, (0.5,), generate=_given(text))[1])
+        np.testing.assert_array_equal(results[0].view(np.uint8), results[1].view(np.uint8))
+        assert results[0][: count * lanes].any()
+        assert not results[0][count * lanes :].any()
+
+
+def _given(text: str) -> Any:
+    def generate(spec: MapSpec, machine: Machine) -> str:
+        return text
+
+    return generate

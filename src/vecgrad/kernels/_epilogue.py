@@ -127,9 +127,10 @@ class Writer:
     ) -> Iterator[Value]:
         """The formula of each pixel's value and of what ``inputs`` have there, one behind the other."""
         same = {n: s.read(pixels[0], vector, count) for n, s in enumerate(inputs) if not s.layout.batched}
-        for value, step in zip(values, pixels, strict=True):
-            operands = [same[n] if n in same else s.read(step, vector, count) for n, s in enumerate(inputs)]
-            yield formula.write([value, *operands])[0]
+        yield from formula.side_by_side(
+            [value, *(same[n] if n in same else s.read(step, vector, count) for n, s in enumerate(inputs))]
+            for value, step in zip(values, pixels, strict=True)
+        )
 
     def _sources(self, at: Places) -> tuple[list[Source], list[Source]]:
         """The epilogue's inputs, and what is stored."""

@@ -25,13 +25,8 @@ def transposed(b: Builder, rows: Sequence[Value]) -> list[Value]:
         for i in range(lanes):
             if not i & step:
                 upper, lower = result[i], result[i + step]
-                result[i], result[i + step] = _shuffle(b, upper, lower, low), _shuffle(b, upper, lower, high)
+                result[i], result[i + step] = b.chosen(upper, lower, low), b.chosen(upper, lower, high)
         step *= 2
         if step == _APART:
             result = b.pinned(result)
     return result
-
-
-def _shuffle(b: Builder, x: Value, y: Value, lanes: Sequence[int]) -> Value:
-    mask = ", ".join(f"i32 {lane}" for lane in lanes)
-    return b.let(x.type, f"shufflevector {x}, {y}, <{len(lanes)} x i32> <{mask}>")

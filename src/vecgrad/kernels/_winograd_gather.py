@@ -7,6 +7,7 @@ All between input and output stays in scratch that fits the second-level cache.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -27,6 +28,8 @@ from vecgrad.spec.tensor import Layout
 from vecgrad.spec.winograd import INPUTS, OUTPUTS, TAPS
 
 _LINE = 64
+# Tiles from one whose epilogue is computed to the one whose places are fetched.
+_SOON = 2
 _Fetching = list[tuple[Ahead, Value]]
 
 
@@ -181,21 +184,28 @@ class Generator:
         following = self.b.add(first, spec.tile.block)
         pixels = self._pixels(self.input[0], source, unit, following)
         found: _Fetching = [self._fetching(pixels, source.pitch, turns * s.pack.blocks)]
+        for n, (pointer, layout, each) in enumerate(self.maps):
+            width = min(s.pack.block, layout.pitch)
+            last = n == len(self.maps) - 1
+            found.append(self._fetching(self._pixels(pointer, layout, each, first), width, turns, last))
+        return found
+
+    @functools.cached_property
+    def maps(self) -> list[tuple[Value, Layout, tuple[int, int]]]:
+        """Where a tile's outputs have a place: the maps that the epilogue reads, at last the one that it writes.
+
+        Behind each the pixels of the grid that make one of it."""
+        s, spec = self.shape, self.spec
         layouts = list(spec.epilogue.inputs)
         whole = (s.grid.height, s.grid.width)
-        places = [
+        found = [
             (self.b.operand(self.first + n), layout, (1, 1))
             for n, layout in enumerate(layouts)
             if layout.batched and (layout.height, layout.width) == whole and layout.channels == s.pack.outer
         ]
         pool = spec.epilogue.pool
         behind = self.first + len(layouts) + (len(pool.inputs) if pool else 0)
-        places.append((self.b.operand(behind), pool.output if pool else spec.output, spec.epilogue.unit))
-        for number, (pointer, layout, each) in enumerate(places):
-            width = min(s.pack.block, layout.pitch)
-            last = number == len(places) - 1
-            found.append(self._fetching(self._pixels(pointer, layout, each, first), width, turns, last))
-        return found
+        return [*found, (self.b.operand(behind), pool.output if pool else spec.output, spec.epilogue.unit)]
 
     def _pixels(
         self, pointer: Value, layout: Layout, unit: tuple[int, int], first: Value
@@ -276,12 +286,40 @@ class Generator:
             image, row, col = s.grid.place(b, b.add(first, each.i))
             height = b.least(OUTPUTS, b.sub(rows, row))
             places = self._places(first, each.i)
+            coming = self._coming(b.add(first, each.i))
             with b.loop(0, here) as vector:
                 moved = b.mul(vector.i, b.lanes * s.item)
                 self._columns({kind: b.at(place, moved) for kind, place in places.items()})
                 with b.loop(0, height, step=self.spec.epilogue.unit[0]) as line:
                     place = (image, b.add(row, line.i), col)
+                    self._fetch(coming, line.i, b.add(start, vector.i))
                     self._lines(line.i, place, b.add(start, vector.i))
+
+    def _coming(self, tile: Value) -> list[Value]:
+        """Where the pixels of a tile shortly behind ``tile`` lie in each of the ``maps``.
+
+        Where weights are streamed nothing else is fetched while products are formed. A tile's places are then far away, and
+        an epilogue of a hundred instructions a vector leaves the processor no room to ask for more than a few at once.
+        """
+        b, s = self.b, self.shape
+        if not s.streamed:
+            return []
+        image, row, col = s.grid.place(b, b.add(tile, _SOON))
+        found = []
+        for pointer, layout, unit in self.maps:
+            pixel = b.add(b.mul(b.div(row, unit[0]), layout.width), b.div(col, unit[1]))
+            place = b.add(b.mul(image, layout.nbytes), b.mul(pixel, layout.pitch * s.item))
+            found.append(b.around(pointer, place))
+        return found
+
+    def _fetch(self, coming: list[Value], line: Value, vector: Value) -> None:
+        """A vector of channels of a line of the pixels at ``coming``."""
+        b, s = self.b, self.shape
+        moved = b.mul(vector, b.lanes * s.item)
+        for n, (start, (_, layout, unit)) in enumerate(zip(coming, self.maps, strict=False)):
+            here = b.around(b.around(start, moved), b.mul(b.div(line, unit[0]), layout.row * s.item))
+            for pixel in range(OUTPUTS // unit[1]):
+                b.prefetch(b.around(here, pixel * layout.pitch * s.item), n == len(coming) - 1)
 
     def _places(self, first: Value, number: Value) -> dict[int, Value]:
         """Where the products of tile ``first`` + ``number`` lie in each kind of planes, from a plane's beginning on.

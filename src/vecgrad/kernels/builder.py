@@ -247,6 +247,26 @@ class Builder:
         first = self.let(type_, f"insertelement {type_} poison, {scalar}, i64 0")
         return self.let(type_, f"shufflevector {first}, {type_} poison, <{lanes} x i32> zeroinitializer")
 
+    def joined(self, vectors: Sequence[Value]) -> Value:
+        """A power of two of vectors as a single one; code generation cuts it, and each instruction on it, into these."""
+        found = list(vectors)
+        while len(found) > 1:
+            pairs = zip(found[::2], found[1::2], strict=True)
+            found = [self.chosen(x, y, range(2 * x.lanes)) for x, y in pairs]
+        return found[0]
+
+    def parts(self, vector: Value, count: int) -> list[Value]:
+        """What ``joined`` made one, again."""
+        lanes = vector.lanes // count
+        cuts = [range(start, start + lanes) for start in range(0, vector.lanes, lanes)]
+        return [self.chosen(vector, vector, cut) for cut in cuts] if count > 1 else [vector]
+
+    def chosen(self, x: Value, y: Value, lanes: Sequence[int]) -> Value:
+        """Of the lanes of x, counted on through those of y, so many."""
+        mask = ", ".join(f"i32 {lane}" for lane in lanes)
+        type_ = f"<{len(lanes)} x {x.element}>"
+        return self.let(type_, f"shufflevector {x}, {y}, <{len(lanes)} x i32> <{mask}>")
+
     def load_splat(self, pointer: Value, lanes: int | None = None) -> Value:
         """One entry of the builder's dtype in every lane; code generation folds it into a broadcast."""
         return self.splat(self.load(self.real, pointer, self.item), lanes)
