@@ -116,11 +116,16 @@ def test_a_vector_on_the_stack_is_seen(lab: Any, machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(("channels", "streamed"), [(16, False), (256, True)])
-def test_weights_beyond_the_second_level_cache_are_all_that_is_fetched(channels: int, streamed: bool) -> None:
+def test_where_weights_are_streamed_places_are_fetched_beside_the_epilogue(
+    channels: int, streamed: bool
+) -> None:
+    """Elsewhere beside the products, which then fetch nothing of their own."""
     text = registry.generate(spec("forward", channels, AVX512), AVX512)
-    fetches = re.findall(r"call void @llvm\.prefetch\S*\(ptr [^,]+, i32 (\d)", text)
-    assert fetches
-    assert ("1" in fetches) != streamed  # places of results, to be written
+    blocks = re.split(r"\n(?=[\w.]+:)", text)
+    to_write = [block for block in blocks if re.search(r"@llvm\.prefetch\S*\(ptr [^,]+, i32 1", block)]
+    assert to_write
+    assert all(("fsub" in block) == streamed for block in to_write)  # the way back from the domain subtracts
+    assert any("@llvm.prefetch" in block and block.count("@llvm.fma") >= 12 for block in blocks) == streamed
 
 
 @pytest.mark.parametrize("kind", ["forward", "dx"])
