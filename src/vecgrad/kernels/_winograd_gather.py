@@ -7,7 +7,6 @@ All between input and output stays in scratch that fits the second-level cache.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -131,6 +130,7 @@ class Generator:
         self.weights = self.b.operand(read)
         self.first = read + 1
         self.writer = writer(self.b, self.spec.epilogue, self.spec.output, self.spec.scalars, self.first)
+        self.maps = self._maps()
         self.memory = [self.b.at(self.b.scratch, place) for place in shape.places[:-1]]
 
     def module(self) -> str:
@@ -190,8 +190,7 @@ class Generator:
             found.append(self._fetching(self._pixels(pointer, layout, each, first), width, turns, last))
         return found
 
-    @functools.cached_property
-    def maps(self) -> list[tuple[Value, Layout, tuple[int, int]]]:
+    def _maps(self) -> list[tuple[Value, Layout, tuple[int, int]]]:
         """Where a tile's outputs have a place: the maps that the epilogue reads, at last the one that it writes.
 
         Behind each the pixels of the grid that make one of it."""
