@@ -34,6 +34,14 @@ def test_it_learns(made: Made, halves: Halves) -> None:
     assert program.steps == 8 * 4
 
 
+def test_the_accuracy_of_training_images_need_not_be_measured(made: Made, halves: Halves) -> None:
+    program, other = made(), made()
+    history = fit(program, *halves, epochs=2, training_accuracy=False)
+    assert history.accuracy == [None, None]
+    assert history.loss == fit(other, *halves, epochs=2).loss
+    assert weights(program) == weights(other)
+
+
 def test_it_makes_exactly_the_steps_of_its_batches(made: Made, halves: Halves) -> None:
     program, by_hand = made(seed=5), made(seed=5)
     history = fit(program, *halves, epochs=2)

@@ -30,6 +30,7 @@ def fit(
     keep: str = "last",
     patience: int | None = None,
     augment: Any = None,
+    training_accuracy: bool = True,
 ) -> History:
     """Train ``program`` for ``epochs`` more epochs on images X (n, *input_shape) and labels y (n,) or targets.
 
@@ -53,6 +54,8 @@ def fit(
     are made in a thread beside the training. With a Normalize among them X may be raw pixels such as uint8; validation
     images are normalised too, and ``program.data`` then knows the preparation.
 
+    training_accuracy: measure the accuracy on a sample of the training images after each epoch; False saves its time.
+
     Ctrl-C ends the training between two steps: the history of the finished epochs is returned, with
     ``interrupted`` set, and the program is as the last step left it (with keep="best", as its best epoch left it).
 
@@ -70,7 +73,9 @@ def fit(
         raise ArgumentError(f'keep must be "last" or "best", got {keep!r}')
     if patience is not None and (isinstance(patience, bool) or not isinstance(patience, int) or patience < 1):
         raise ArgumentError(f"patience must be a positive number of epochs, got {patience!r}")
-    loop = Loop.of(program, X, y, epochs, validation, sample_weight, shuffle, schedule, augment)
+    loop = Loop.of(
+        program, X, y, epochs, validation, sample_weight, shuffle, schedule, augment, training_accuracy
+    )
     validates = loop.given.validation is not None
     if not validates and (keep == "best" or patience is not None):
         asked = "patience" if keep == "last" else 'keep="best"'
