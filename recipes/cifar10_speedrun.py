@@ -9,9 +9,10 @@ rate, lookahead, six views of each test image. His rates, per image, for batches
 learns with is divided among the images of a batch here, whose loss is a mean. --peer trains the twin in PyTorch instead, from
 the same first weights, on the same batches with the same rates.
 
-On the images as JPEG files of quality 75, mean test accuracy of 3 runs with `--epochs 3` (seeds 0 to 2): vecgrad 0.8512 (0.8491, 0.8557, 0.8489), the
-twin in PyTorch 0.8491 (0.8486, 0.8525, 0.8463). About 190 s of training on two threads of a shared Intel Emerald Rapids machine; the
-twin takes 2.8 to 3.0 times as long (`--runs 1 --epochs 1 --images 20480`, with and without `--peer`, one behind the other).
+On the images as JPEG files of quality 75, mean test accuracy of 3 runs with `--epochs 3` (seeds 0 to 2): vecgrad 0.8512 (0.8491,
+0.8557, 0.8489), the twin in PyTorch 0.8491 (0.8486, 0.8525, 0.8463). About 190 s of training on two threads of a shared
+Intel Emerald Rapids machine; the twin takes 2.8 to 3.0 times as long (`--runs 1 --epochs 1 --images 20480`, with and
+without `--peer`, one behind the other).
 """
 
 from __future__ import annotations
