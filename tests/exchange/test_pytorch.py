@@ -27,7 +27,7 @@ MODEL = Sequential(
 
 
 # More of the blocks that their shorter siblings have.
-LONGER = ("vgg16", "resnet32", "resnet56", "resnet34")
+LONGER = ("vgg16", "resnet32", "resnet56", "resnet34", "resnet50")
 
 
 def test_names_and_layouts() -> None:
