@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,26 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if _CACHE not in os.environ:
         os.environ[_CACHE] = config.stash[_OURS] = tempfile.mkdtemp(prefix="vecgrad-tests-")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of kernels' and programs' families of cases each runs on the widest instruction set and on one of the others, by its
+    name; what is left over is slow."""
+    families = [item for item in items if {"kernels", "program"} & set(item.path.parts)]
+    isas = list(dict.fromkeys(isa for item in families if (isa := _isa(item))))
+    for item in families:
+        isa = _isa(item)
+        if isa in isas[1:] and len(item.callspec.params) > 1:  # type: ignore[attr-defined]
+            case = zlib.crc32(item.name.replace(isa, "").encode())
+            if isa != isas[1:][case % len(isas[1:])]:
+                item.add_marker(pytest.mark.slow)
+
+
+def _isa(item: pytest.Item) -> str:
+    """Of the machine that a test is given."""
+    found = getattr(item, "callspec", None)
+    return getattr(found.params.get("machine"), "isa", "") if found else ""
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

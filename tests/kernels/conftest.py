@@ -189,24 +189,6 @@ def machine(request: pytest.FixtureRequest) -> Machine:
     return request.param
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a family of cases each runs on the first of those machines and on one of the others, by its name; the rest is slow."""
-    for item in items:
-        params = (
-            dict(item.callspec.params)
-            if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-            else {}
-        )
-        chosen = params.pop("machine", None)
-        if not params or chosen not in Lab.host[1:] or "kernels" not in item.path.parts:
-            continue
-        others = len(Lab.host) - 1
-        case = item.name.replace(chosen.isa, "")
-        if Lab.host.index(chosen) - 1 != zlib.crc32(case.encode()) % others:
-            item.add_marker(pytest.mark.slow)
-
-
 @pytest.fixture
 def some_machine(request: pytest.FixtureRequest) -> Machine:
     """One of those machines, by the test's name: for cases that are many, and not about a machine."""
