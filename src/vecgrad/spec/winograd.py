@@ -43,7 +43,7 @@ def cook_toom(points: Sequence[Fraction] = POINTS, outputs: int = OUTPUTS) -> Tr
     powers of aᵢ over Nᵢ; row i of Bᵀ the coefficients of Mᵢ, its last row those of M.
 
     >>> [str(entry) for entry in cook_toom().bt[0]]
-    ['1', '-3/2', '-2', '3/2', '1', '0']
+    ['1', '0', '-97/36', '0', '1', '0']
     """
     count = len(points) + 1
     taps = count - outputs + 1
