@@ -112,3 +112,19 @@ def test_an_image_has_the_same_answer_alone_and_in_a_batch(machine: Machine) -> 
     together = program.forward(x)
     for i in range(4):
         np.testing.assert_array_equal(program.forward(x[i : i + 1])[0], together[i])
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_stride_beside_padding_meets_not_every_pixel(groups: int) -> None:
+    """1 × 1 by 2 on a padded 2 × 2 map gives a map of that size again, and reads one pixel of it."""
+    model = vg.layers.Sequential(
+        [
+            vg.layers.Conv2D(2, 1),
+            vg.layers.Conv2D(2, 1, stride=2, padding=1, groups=groups),
+            vg.layers.Dense(2),
+        ]
+    )
+    network = Network(model, (2, 2, 1), batch=3, loss="mse")
+    x, t, w = network.images(3), network.targets(3), power_of_two_weights(3)
+    found, expected = (gradients(compiled(network, backend=b), x, t, w) for b in ("native", "reference"))
+    same_bits(found, expected, f"{groups} groups")

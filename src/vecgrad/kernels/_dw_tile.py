@@ -102,7 +102,7 @@ def pixelwise(conv: Conv, input: Layout, dy: Layout) -> tuple[Conv, Layout, Layo
     pixels. Chains are the same."""
     w = conv.window
     h, width = w.in_size
-    if w.kernel != (1, 1) or w.out_size != w.in_size or width == 1:
+    if w.kernel != (1, 1) or w.stride != (1, 1) or w.out_size != w.in_size or width == 1:
         return conv, input, dy
     return (
         replace(conv, window=window((h * width, 1), 1)),
