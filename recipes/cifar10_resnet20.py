@@ -8,9 +8,9 @@ and matrices, the rate along a cosine behind a short warm-up. --peer trains the 
 weights, on the same batches with the same rates.
 
 On the images as JPEG files of quality 75, mean test accuracy of 3 runs with `--epochs 8` (seeds 0 to 2): vecgrad 0.8193 (0.8196,
-0.8164, 0.8219), the twin in PyTorch 0.8188 (0.8179, 0.8170, 0.8216). About 300 s of training on two threads of a shared Intel
-Emerald Rapids machine; the twin takes 2.2 to 2.3 times as long (`--runs 1 --epochs 1 --images 12800`, with and without `--peer`,
-one behind the other).
+0.8164, 0.8219), the twin in PyTorch 0.8188 (0.8179, 0.8170, 0.8216). 297 s of training on two threads of a shared Intel
+Emerald Rapids machine (seed 2; the other runs shared it with more). One epoch of 12,800 images took the twin 2.25 and 2.33 times
+as long, two pairs one behind the other in one process.
 """
 
 from __future__ import annotations

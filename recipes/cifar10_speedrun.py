@@ -10,9 +10,9 @@ learns with is divided among the images of a batch here, whose loss is a mean. -
 the same first weights, on the same batches with the same rates.
 
 On the images as JPEG files of quality 75, mean test accuracy of 3 runs with `--epochs 3` (seeds 0 to 2): vecgrad 0.8512 (0.8491,
-0.8557, 0.8489), the twin in PyTorch 0.8491 (0.8486, 0.8525, 0.8463). About 190 s of training on two threads of a shared
-Intel Emerald Rapids machine; the twin takes 2.8 to 3.0 times as long (`--runs 1 --epochs 1 --images 20480`, with and
-without `--peer`, one behind the other).
+0.8557, 0.8489), the twin in PyTorch 0.8491 (0.8486, 0.8525, 0.8463). 190 to 224 s of training on two threads of a
+shared, loaded Intel Emerald Rapids machine. One epoch of 20,480 images took the twin 2.95 and 2.99 times as long, two pairs one
+behind the other in one process; pairs of 7,680 and 10,240 images, where load and compiling weigh more, 2.2 to 2.8.
 """
 
 from __future__ import annotations

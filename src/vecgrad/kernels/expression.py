@@ -65,8 +65,8 @@ class Formula:
     def side_by_side(self, rows: Iterable[Sequence[Value]]) -> Iterator[Value]:
         """The value of the only expression at the operands of each of ``rows``: of long ones a few at a time.
 
-        A chain of a hundred dependent instructions fills the processor's scheduler, which then sees nothing of the next
-        one. As wider vectors, which code generation cuts, they are computed in step: GELU's derivative in a third of the time.
+        A chain of a hundred dependent instructions keeps the processor from beginning the next one. As wider vectors, which
+        code generation cuts, they are computed in step.
         """
         waiting = iter(rows)
         while some := list(itertools.islice(waiting, self._together)):
