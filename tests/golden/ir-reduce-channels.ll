@@ -11,27 +11,27 @@ L6.head:
   %L6.in = icmp slt i64 %L6.i, %v5
   br i1 %L6.in, label %L6.body, label %L6.exit
 L6.body:
-  %v7 = mul nsw i64 %L6.i, 8
-  %v8 = mul nsw i64 %v7, 4
-  %v9 = getelementptr inbounds i8, ptr %v1, i64 %v8
-  %v10 = mul nsw i64 %L6.i, 8
-  %v11 = mul nsw i64 %v10, 4
-  %v12 = getelementptr inbounds i8, ptr %v3, i64 %v11
-  %v13 = load <8 x float>, ptr %v9, align 4
-  %v14 = fadd <8 x float> %v13, zeroinitializer
-  %v15 = shufflevector <8 x float> %v14, <8 x float> poison, <8 x i32> <i32 4, i32 5, i32 6, i32 7, i32 poison, i32 poison, i32 poison, i32 poison>
-  %v16 = fadd <8 x float> %v14, %v15
-  %v17 = shufflevector <8 x float> %v16, <8 x float> poison, <8 x i32> <i32 2, i32 3, i32 poison, i32 poison, i32 poison, i32 poison, i32 poison, i32 poison>
-  %v18 = fadd <8 x float> %v16, %v17
-  %v19 = shufflevector <8 x float> %v18, <8 x float> poison, <8 x i32> <i32 1, i32 poison, i32 poison, i32 poison, i32 poison, i32 poison, i32 poison, i32 poison>
-  %v20 = fadd <8 x float> %v18, %v19
-  %v21 = extractelement <8 x float> %v20, i64 0
-  store float %v21, ptr %v12, align 4
-  %v22 = add nsw i64 %L6.i, 1
-  %v23 = mul nsw i64 %v22, 8
+  %v7 = add nsw i64 %L6.i, 1
+  %v8 = mul nsw i64 %L6.i, 8
+  %v9 = mul nsw i64 %v8, 4
+  %v10 = getelementptr inbounds i8, ptr %v1, i64 %v9
+  %v11 = mul nsw i64 %L6.i, 8
+  %v12 = mul nsw i64 %v11, 4
+  %v13 = getelementptr inbounds i8, ptr %v3, i64 %v12
+  %v14 = load <8 x float>, ptr %v10, align 4
+  %v15 = fadd <8 x float> %v14, zeroinitializer
+  %v16 = shufflevector <8 x float> %v15, <8 x float> poison, <8 x i32> <i32 4, i32 5, i32 6, i32 7, i32 poison, i32 poison, i32 poison, i32 poison>
+  %v17 = fadd <8 x float> %v15, %v16
+  %v18 = shufflevector <8 x float> %v17, <8 x float> poison, <8 x i32> <i32 2, i32 3, i32 poison, i32 poison, i32 poison, i32 poison, i32 poison, i32 poison>
+  %v19 = fadd <8 x float> %v17, %v18
+  %v20 = shufflevector <8 x float> %v19, <8 x float> poison, <8 x i32> <i32 1, i32 poison, i32 poison, i32 poison, i32 poison, i32 poison, i32 poison, i32 poison>
+  %v21 = fadd <8 x float> %v19, %v20
+  %v22 = extractelement <8 x float> %v21, i64 0
+  store float %v22, ptr %v13, align 4
+  %v23 = mul nsw i64 %v7, 8
   %v24 = mul nsw i64 %v23, 4
   %v25 = getelementptr inbounds i8, ptr %v1, i64 %v24
-  %v26 = mul nsw i64 %v22, 8
+  %v26 = mul nsw i64 %v7, 8
   %v27 = mul nsw i64 %v26, 4
   %v28 = getelementptr inbounds i8, ptr %v3, i64 %v27
   %v29 = load <8 x float>, ptr %v25, align 4

@@ -12,29 +12,29 @@ L6.head:
   %L6.in = icmp slt i64 %L6.i, %v5
   br i1 %L6.in, label %L6.body, label %L6.exit
 L6.body:
-  %v7 = mul nsw i64 %L6.i, 8
-  %v8 = mul nsw i64 %v7, 4
-  %v9 = getelementptr inbounds i8, ptr %v1, i64 %v8
-  %v10 = load <8 x float>, ptr %v9, align 4
-  %v11 = fadd <8 x float> %L6.c0, %v10
-  %v12 = add nsw i64 %L6.i, 1
-  %v13 = mul nsw i64 %v12, 8
-  %v14 = mul nsw i64 %v13, 4
-  %v15 = getelementptr inbounds i8, ptr %v1, i64 %v14
-  %v16 = load <8 x float>, ptr %v15, align 4
-  %v17 = fadd <8 x float> %v11, %v16
-  %v18 = add nsw i64 %L6.i, 2
-  %v19 = mul nsw i64 %v18, 8
-  %v20 = mul nsw i64 %v19, 4
-  %v21 = getelementptr inbounds i8, ptr %v1, i64 %v20
-  %v22 = load <8 x float>, ptr %v21, align 4
-  %v23 = fadd <8 x float> %v17, %v22
-  %v24 = add nsw i64 %L6.i, 3
-  %v25 = mul nsw i64 %v24, 8
+  %v7 = add nsw i64 %L6.i, 1
+  %v8 = add nsw i64 %L6.i, 2
+  %v9 = add nsw i64 %L6.i, 3
+  %v10 = mul nsw i64 %L6.i, 8
+  %v11 = mul nsw i64 %v10, 4
+  %v12 = getelementptr inbounds i8, ptr %v1, i64 %v11
+  %v13 = load <8 x float>, ptr %v12, align 4
+  %v14 = fadd <8 x float> %L6.c0, %v13
+  %v15 = mul nsw i64 %v7, 8
+  %v16 = mul nsw i64 %v15, 4
+  %v17 = getelementptr inbounds i8, ptr %v1, i64 %v16
+  %v18 = load <8 x float>, ptr %v17, align 4
+  %v19 = fadd <8 x float> %v14, %v18
+  %v20 = mul nsw i64 %v8, 8
+  %v21 = mul nsw i64 %v20, 4
+  %v22 = getelementptr inbounds i8, ptr %v1, i64 %v21
+  %v23 = load <8 x float>, ptr %v22, align 4
+  %v24 = fadd <8 x float> %v19, %v23
+  %v25 = mul nsw i64 %v9, 8
   %v26 = mul nsw i64 %v25, 4
   %v27 = getelementptr inbounds i8, ptr %v1, i64 %v26
   %v28 = load <8 x float>, ptr %v27, align 4
-  %v29 = fadd <8 x float> %v23, %v28
+  %v29 = fadd <8 x float> %v24, %v28
   br label %L6.latch
 L6.latch:
   %L6.next = add nsw i64 %L6.i, 4

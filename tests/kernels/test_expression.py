@@ -172,8 +172,8 @@ def test_long_expressions_are_computed_in_step(lab: Any, machine: Machine, dtype
         formula = Formula(b, [expr], spec.scalars)
         source, target = b.operand(0), b.operand(1)
         rows = [[b.load(b.vector, b.at(source, n * lanes * b.item), b.item)] for n in range(count)]
-        found = formula.side_by_side(rows) if in_step else (formula.write(row)[0] for row in rows)
-        for n, value in enumerate(found):
+        found = formula.side_by_side(rows) if in_step else map(formula.write, rows)
+        for n, [value] in enumerate(found):
             b.store(value, b.at(target, n * lanes * b.item), b.item)
         return spec, b.function(spec.name)
 

@@ -127,10 +127,12 @@ class Writer:
     ) -> Iterator[Value]:
         """The formula of each pixel's value and of what ``inputs`` have there, one behind the other."""
         same = {n: s.read(pixels[0], vector, count) for n, s in enumerate(inputs) if not s.layout.batched}
-        yield from formula.side_by_side(
+        rows = (
             [value, *(same[n] if n in same else s.read(step, vector, count) for n, s in enumerate(inputs))]
             for value, step in zip(values, pixels, strict=True)
         )
+        for [result] in formula.side_by_side(rows):
+            yield result
 
     def _sources(self, at: Places) -> tuple[list[Source], list[Source]]:
         """The epilogue's inputs, and what is stored."""

@@ -179,12 +179,27 @@ def unrolled(
     ``unit`` is known to divide ``total``: where ``factor`` divides it too, no turn is left over.
     """
 
+    def several(numbers: list[Value], values: Carried) -> Carried:
+        for number in numbers:
+            values = body(number, values)
+        return values
+
+    return in_turns(b, total, factor, several, carried, unit)
+
+
+def in_turns(
+    b: Builder,
+    total: Index,
+    factor: int,
+    body: Callable[[list[Value], Carried], Carried],
+    carried: Carried = (),
+    unit: int = 1,
+) -> Carried:
+    """``body([i, …], carried)`` for i = 0 … total − 1, ``factor`` of them at a time and the last ones singly."""
+
     def turns(start: Index, stop: Index, step: int, carried: Carried) -> Carried:
         with b.loop(start, stop, step, carried) as loop:
-            values: Carried = loop.carried
-            for number in range(step):
-                values = body(b.add(loop.i, number), values)
-            loop.again(*values)
+            loop.again(*body([b.add(loop.i, number) for number in range(step)], loop.carried))
         return loop.results
 
     if isinstance(total, int):
@@ -229,26 +244,26 @@ def dynamic_lanes(b: Builder, count: Value) -> Value:
 
 
 def each_vector(
-    b: Builder, total: Value, factor: int, unit: int, body: Callable[[Value, Value | None], None]
+    b: Builder, total: Value, factor: int, unit: int, body: Callable[[list[Value], Value | None], None]
 ) -> None:
-    """``body(first entry, mask)`` for the vectors of a run of ``total`` entries, in order.
+    """``body(first entries, mask)`` for the vectors of a run of ``total`` entries, in order, ``factor`` at a time.
 
     The mask is None, but for a last vector that the run does not fill: there it says which lanes are
     entries. ``unit`` is known to divide ``total``.
     """
 
-    def full(i: Value, carried: Carried) -> Carried:
-        body(b.mul(i, b.lanes), None)
+    def full(numbers: list[Value], carried: Carried) -> Carried:
+        body([b.mul(number, b.lanes) for number in numbers], None)
         return carried
 
     vectors = b.div(total, b.lanes)
     filled = unit % b.lanes == 0
-    unrolled(b, vectors, factor, full, unit=unit // b.lanes if filled else 1)
+    in_turns(b, vectors, factor, full, unit=unit // b.lanes if filled else 1)
     if not filled:
         done = b.mul(vectors, b.lanes)
         rest = b.sub(total, done)
         with b.when(b.icmp("sgt", rest, 0)):
-            body(done, dynamic_lanes(b, rest))
+            body([done], dynamic_lanes(b, rest))
 
 
 def load_run(b: Builder, pointer: Value, mask: Value | None) -> Value:

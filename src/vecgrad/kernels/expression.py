@@ -44,6 +44,10 @@ class Formula:
             name: b.splat(given[name] if name in given else b.scalar(_entry(name, names))) for name in used
         }
 
+    @property
+    def cost(self) -> int:
+        return cost(self._exprs)
+
     def write(self, operands: Sequence[Value]) -> list[Value]:
         """The value of each expression at one vector of each operand; equal parts are computed once.
 
@@ -62,24 +66,25 @@ class Formula:
 
         return [value(expr) for expr in self._exprs]
 
-    def side_by_side(self, rows: Iterable[Sequence[Value]]) -> Iterator[Value]:
-        """The value of the only expression at the operands of each of ``rows``: of long ones a few at a time.
+    def side_by_side(self, rows: Iterable[Sequence[Value]]) -> Iterator[list[Value]]:
+        """What ``write`` gives for the operands of each of ``rows``: of long expressions a few at a time.
 
         A chain of a hundred dependent instructions keeps the processor from beginning the next one. As wider vectors, which
         code generation cuts, they are computed in step.
         """
         waiting = iter(rows)
-        while some := list(itertools.islice(waiting, self._together)):
+        while some := list(itertools.islice(waiting, self.together)):
             # The last one of three is computed twice: alone it would take as long as the others.
             count = 1 << (len(some) - 1).bit_length()
             columns = zip(*some, *[some[-1]] * (count - len(some)), strict=True)
-            found = self.write([self._b.joined(column) for column in columns])[0]
-            yield from self._b.parts(found, count)[: len(some)]
+            found = self.write([self._b.joined(column) for column in columns])
+            parts = zip(*(self._b.parts(value, count) for value in found), strict=True)
+            yield from map(list, itertools.islice(parts, len(some)))
 
     @property
-    def _together(self) -> int:
+    def together(self) -> int:
         """Vectors that are computed in step: what the registers hold."""
-        return self._b.machine.registers // 8 if cost(self._exprs) >= _LONG else 1
+        return self._b.machine.registers // 8 if self.cost >= _LONG else 1
 
     def _node(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from vecgrad.kernels import access
 from vecgrad.kernels.builder import Builder, Value
 from vecgrad.kernels.expression import Formula, cost
-from vecgrad.kernels.maps import unroll
+from vecgrad.kernels.maps import turns
 from vecgrad.kernels.offer import Offer, Refusal, predicted
 from vecgrad.spec.kernel import RECORD_BYTES, RECORD_FIELDS, FlatMapSpec, SlabSumSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
@@ -38,12 +38,13 @@ def generate_map(spec: FlatMapSpec, machine: Machine) -> str:
     first, gradient = _field(b, _PARAMETER), _field(b, _DESTINATION)
     arrays = [b.entry(b.operand(1 + n), gradient if n == spec.gradient else first) for n in range(operands)]
 
-    def body(i: Value, mask: Value | None) -> None:
-        values = formula.write([access.load_run(b, b.entry(a, i), mask) for a in arrays[: spec.inputs]])
-        for array, value in zip(arrays[spec.inputs :], values, strict=True):
-            access.store_run(b, value, b.entry(array, i), mask)
+    def body(places: list[Value], mask: Value | None) -> None:
+        rows = ([access.load_run(b, b.entry(a, i), mask) for a in arrays[: spec.inputs]] for i in places)
+        for i, values in zip(places, formula.side_by_side(rows), strict=True):
+            for array, value in zip(arrays[spec.inputs :], values, strict=True):
+                access.store_run(b, value, b.entry(array, i), mask)
 
-    access.each_vector(b, _field(b, _UPDATE_LENGTH), unroll(cost(spec.exprs)), 1, body)
+    access.each_vector(b, _field(b, _UPDATE_LENGTH), turns(formula), 1, body)
     return b.function(spec.name)
 
 
@@ -71,11 +72,12 @@ def generate_slabs(spec: SlabSumSpec, machine: Machine) -> str:
 def _sum_slabs(b: Builder, count: int, source: Value, stride: Value, target: Value, length: Value) -> None:
     starts = [b.entry(source, b.mul(stride, number)) for number in range(count)]
 
-    def body(i: Value, mask: Value | None) -> None:
-        values = [access.load_run(b, b.entry(start, i), mask) for start in starts]
-        while len(values) > 1:
-            values = [b.fadd(left, right) for left, right in zip(values[::2], values[1::2], strict=True)]
-        access.store_run(b, values[0], b.entry(target, i), mask)
+    def body(places: list[Value], mask: Value | None) -> None:
+        for i in places:
+            values = [access.load_run(b, b.entry(start, i), mask) for start in starts]
+            while len(values) > 1:
+                values = [b.fadd(left, right) for left, right in zip(values[::2], values[1::2], strict=True)]
+            access.store_run(b, values[0], b.entry(target, i), mask)
 
     access.each_vector(b, length, 2 if count <= 4 else 1, 1, body)
 

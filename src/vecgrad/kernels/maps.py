@@ -43,6 +43,11 @@ def unroll(work: int) -> int:
     return 4 if work <= 12 else 2 if work <= 40 else 1
 
 
+def turns(formula: Formula) -> int:
+    """The same for a loop that writes ``formula.side_by_side``."""
+    return max(unroll(formula.cost), formula.together)
+
+
 def _map_refusal(spec: MapSpec) -> str | None:
     domain = spec.outputs[0]
     for layout in spec.outputs:
@@ -81,13 +86,14 @@ def generate_flat(spec: MapSpec, machine: Machine) -> str:
     ]
     outputs = [b.operand(len(inputs) + n) for n in range(len(spec.outputs))]
 
-    def body(first: Value, mask: Value | None) -> None:
-        values = [c.single or access.load_run(b, b.entry(c.pointer, first), mask) for c in inputs]
-        for pointer, value in zip(outputs, formula.write(values), strict=True):
-            access.store_run(b, value, b.entry(pointer, first), mask)
+    def body(places: list[Value], mask: Value | None) -> None:
+        rows = ([c.single or access.load_run(b, b.entry(c.pointer, i), mask) for c in inputs] for i in places)
+        for i, values in zip(places, formula.side_by_side(rows), strict=True):
+            for pointer, value in zip(outputs, values, strict=True):
+                access.store_run(b, value, b.entry(pointer, i), mask)
 
     total = b.mul(b.images, domain.entries)
-    access.each_vector(b, total, unroll(cost(spec.exprs)), domain.entries, body)
+    access.each_vector(b, total, turns(formula), domain.entries, body)
     return b.function(spec.name)
 
 
@@ -109,13 +115,13 @@ def generate_pixels(spec: MapSpec, machine: Machine) -> str:
     last_exact = access.exact(b, spec.inputs, spec.outputs)
 
     def vectors(cursors: Sequence[Cursor], blocks: Sequence[Block]) -> None:
-        for number in range(len(blocks)):
-            values = formula.write([c.read(number) for c in cursors[:count]])
+        rows = ([c.read(number) for c in cursors[:count]] for number in range(len(blocks)))
+        for number, values in enumerate(formula.side_by_side(rows)):
             for c, value in zip(cursors[count:], values, strict=True):
                 c.write(number, value)
 
     vectors_per_pixel = -(-domain.channels // b.lanes)
-    factor = max(1, unroll(cost(spec.exprs)) // vectors_per_pixel)
+    factor = max(1, unroll(formula.cost) // vectors_per_pixel)
 
     def few(blocks: list[Block]) -> None:
         """Per-channel vectors stay in registers over all pixels."""
@@ -129,7 +135,11 @@ def generate_pixels(spec: MapSpec, machine: Machine) -> str:
 
     def many(there: list[Cursor], carried: Carried) -> Carried:
         access.each_group(
-            b, domain.channels, last_exact, 1, lambda blocks: vectors([c.over(blocks) for c in there], blocks)
+            b,
+            domain.channels,
+            last_exact,
+            formula.together,
+            lambda blocks: vectors([c.over(blocks) for c in there], blocks),
         )
         return carried
 
