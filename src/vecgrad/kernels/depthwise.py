@@ -5,7 +5,7 @@ that it meets, with weights that are vectors of channels too. Which taps meet an
 so no product with padding is formed and nothing is staged. Weights are read as they are.
 
 Loops: images → tile of rows → tile of columns → vector of channels → inputs, so that memory is read in the order in which it lies;
-where weights are too many for registers: images → row → vector of channels → tile of columns → kernel rows → inputs of a row.
+where weights are too many for registers: images → row → tile of columns → vector of channels → kernel rows → inputs of a row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vecgrad.kernels._depthwise_tile import Run, depthwise_tile, lines, refusal
 from vecgrad.kernels._epilogue import Places, Writer
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.offer import Offer, Refusal, predicted
-from vecgrad.kernels.taps import AxisClass, gather_axes
+from vecgrad.kernels.taps import AxisClass, GatherAxis, gather_axes
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import DepthwiseDxSpec, DepthwiseSpec, Epilogue
 from vecgrad.spec.machine import ITEM_BYTES, Machine
@@ -122,43 +122,52 @@ class _Generator:
     # --- one kernel row of weights in registers -----------------------------------------------------------
     def _single_rows(self, image: Value, source: Value) -> None:
         b = self.b
+        full, rest = self._vectors()
         axis = gather_axes(self.spec.conv.window, "dx" if self.dx else "forward")[0]
         for each in axis.classes:
             with b.loop(0, each.count) as n:
                 row = b.add(b.mul(n.i, axis.step), each.start)
                 first = b.add(b.mul(n.i, axis.advance), each.first)
                 begin = b.div(b.most(b.sub(axis.tap_step - 1, first), 0), axis.tap_step)
-                end = b.div(b.most(b.add(b.sub(axis.size, first), axis.tap_step - 1), 0), axis.tap_step)
-                end = b.least(end, each.taps)
-                full, rest = self._vectors()
-                with b.loop(0, full, step=b.lanes) as channel:
-                    strip = self._strip(source, image, row, channel.i, b.lanes)
-                    self._kernel_rows(strip, each, first, begin, end)
-                if rest:
-                    strip = self._strip(source, image, row, b.int64(full), rest)
-                    self._kernel_rows(strip, each, first, begin, end)
+                last = b.div(b.most(b.add(b.sub(axis.size, first), axis.tap_step - 1), 0), axis.tap_step)
+                taps = (begin, b.least(last, each.taps))
+                for right in self.cols.runs(self.spec.tile.cols):
+                    with b.loop(0, right.count) as tile:
+                        with b.loop(0, full, step=b.lanes) as channel:
+                            strip = self._strip(source, image, row, channel.i, b.lanes)
+                            self._tile(axis, strip, each, first, taps, right, tile.i)
+                        if rest:
+                            strip = self._strip(source, image, row, b.int64(full), rest)
+                            self._tile(axis, strip, each, first, taps, right, tile.i)
 
-    def _kernel_rows(self, strip: _Strip, each: AxisClass, first: Value, begin: Value, end: Value) -> None:
-        """Tiles of one row; ``begin`` … ``end`` − 1 of the class's taps lie within the image."""
+    def _tile(
+        self,
+        axis: GatherAxis,
+        strip: _Strip,
+        each: AxisClass,
+        first: Value,
+        taps: tuple[Value, Value],
+        right: Run,
+        tile: Value,
+    ) -> None:
+        """Of the class's taps those from ``taps[0]`` to before ``taps[1]`` lie within the image."""
         b, kernel = self.b, self.spec.conv.window.kernel
-        axis = gather_axes(self.spec.conv.window, "dx" if self.dx else "forward")[0]
         start, step = each.place, axis.place_step
         if self.dx:
             start, step = kernel[0] - 1 - start, -step
-        for right in self.cols.runs(self.spec.tile.cols):
-            used = sorted({m.tap for m in right.meetings})
-            with b.loop(0, right.count) as tile:
-                pixel = self._pixel(strip.source, right, tile.i)
-                sums = self._zeros(1, right.size)
-                with b.loop(begin, end, carried=list(sums.values())) as tap:
-                    now = dict(zip(sums, tap.carried, strict=True))
-                    line = b.at(pixel, b.mul(b.add(b.mul(tap.i, axis.tap_step), first), self.row_bytes))
-                    there = b.mul(b.add(b.mul(tap.i, step), start), kernel[1] * self.tap_bytes)
-                    of_row = b.at(strip.weights, there)
-                    weights = {(0, s): self._weight(strip, of_row, 0, s) for s in used}
-                    now = self._row(now, right, line, [(0, 0)], weights, strip.count)
-                    tap.again(*now.values())
-                self._write(dict(zip(sums, tap.results, strict=True)), strip, right, tile.i)
+        pixel = self._pixel(strip.source, right, tile)
+        sums = self._zeros(1, right.size)
+        with b.loop(*taps, carried=list(sums.values())) as tap:
+            now = dict(zip(sums, tap.carried, strict=True))
+            line = b.at(pixel, b.mul(b.add(b.mul(tap.i, axis.tap_step), first), self.row_bytes))
+            there = b.mul(b.add(b.mul(tap.i, step), start), kernel[1] * self.tap_bytes)
+            of_row = b.at(strip.weights, there)
+            weights = {
+                (0, s): self._weight(strip, of_row, 0, s) for s in sorted({m.tap for m in right.meetings})
+            }
+            now = self._row(now, right, line, [(0, 0)], weights, strip.count)
+            tap.again(*now.values())
+        self._write(dict(zip(sums, tap.results, strict=True)), strip, right, tile)
 
     # --- both -------------------------------------------------------------------------------------------
     def _vectors(self) -> tuple[int, int]:
