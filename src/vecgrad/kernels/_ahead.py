@@ -15,6 +15,8 @@ from vecgrad.spec.machine import ITEM_BYTES
 from vecgrad.spec.tensor import Layout
 
 _LINE = 64
+# Bytes of an image from which on the next one is taken to lie beyond the second-level cache.
+FAR = 128 * 1024
 
 
 @dataclass(frozen=True)

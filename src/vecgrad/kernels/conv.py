@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from vecgrad.kernels import access
-from vecgrad.kernels._ahead import Region, Stream
+from vecgrad.kernels._ahead import FAR, Region, Stream
 from vecgrad.kernels._contract import Accumulators, Contraction, Level, room
 from vecgrad.kernels._epilogue import Places
 from vecgrad.kernels._frame import Frame
@@ -24,9 +24,6 @@ from vecgrad.spec.kernel import SECTION, ConvDxSpec, ConvSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 
 GatherSpec = ConvSpec | ConvDxSpec
-
-# Bytes of an image from which on the next one is taken to lie beyond the second-level cache.
-_FAR = 128 * 1024
 
 
 @dataclass(frozen=True)
@@ -294,7 +291,7 @@ class _Tiles:
         """
         b, g, frame, tile = self.owner.b, self.owner.g, self.owner.frame, self.owner.spec.tile
         alone = self.images == g.groups == len(g.rows.classes) == len(g.cols.classes) == 1
-        if frame.staged or not alone or self.owner.spec.input.nbytes < _FAR:
+        if frame.staged or not alone or self.owner.spec.input.nbytes < FAR:
             return []
         region = Region.of(self.owner.spec.input, g.rows, g.cols, rows, g.channels_in)
         steps = self.rows.taps * g.channels_in * self.cols.taps

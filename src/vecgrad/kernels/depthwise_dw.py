@@ -4,7 +4,8 @@ dy's pixels of a tile are held too, so that each vector of x is loaded once for 
 for the registers, kernel rows are taken in groups. The chain of an entry is the direct kernel's.
 
 Loops: images → group of kernel rows → rows → vector of channels → tile of columns. Sums lie in the slab between rows; taken
-row by row, x and dy are read in the order in which they lie in memory, and three rows of x stay near.
+row by row, x and dy are read in the order in which they lie in memory, and three rows of x stay near. Of large images the next row
+is fetched meanwhile.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vecgrad.kernels import access
+from vecgrad.kernels._ahead import FAR
 from vecgrad.kernels._depthwise_tile import Run, free, lines, refusal
 from vecgrad.kernels._runs import fill_run
 from vecgrad.kernels.builder import Builder, Value
@@ -121,9 +123,26 @@ class _Generator:
                 here = b.at(x, b.mul(b.add(b.mul(tile.i, right.advance), right.source), x_pixel))
                 there = b.at(dy, b.mul(b.add(b.mul(tile.i, right.size), right.first), dy_pixel))
                 now = dict(zip(sums, tile.carried, strict=True))
-                tile.again(*self._tile(now, down, right, b.opaque(here), b.opaque(there), count).values())
+                here, there = b.opaque(here), b.opaque(there)
+                if spec.input.nbytes >= FAR:
+                    self._fetch(down, right, here, there)
+                tile.again(*self._tile(now, down, right, here, there, count).values())
             sums = dict(zip(sums, tile.results, strict=True))
         return sums
+
+    def _fetch(self, down: Run, right: Run, x: Value, dy: Value) -> None:
+        """A tile's part of what only the next row of dy meets: a walk over one vector of channels of each pixel, which
+        hardware prefetchers do not foresee.
+        """
+        b, spec = self.b, self.spec
+        row, pixel = spec.input.row * self.item, spec.input.pitch * self.item
+        for i in range(1, self.rows.axis.stride + 1):
+            line = b.around(x, (down.inputs[-1] + i) * row)
+            for j in right.inputs[: right.advance or None]:
+                b.prefetch(b.around(line, j * pixel))
+        behind = b.around(dy, spec.dy.row * self.item)
+        for u in sorted({m.t for m in right.meetings}):
+            b.prefetch(b.around(behind, u * spec.dy.pitch * self.item))
 
     def _tile(self, sums: _Sums, down: Run, right: Run, x: Value, dy: Value, count: int) -> _Sums:
         b, spec, sums = self.b, self.spec, dict(sums)
