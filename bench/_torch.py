@@ -180,11 +180,11 @@ def directions(conv: Conv, x: Any, w: Any, dy: Any, threads: int) -> dict[str, d
         trained = wt.clone(memory_format=torch.preserve_format).requires_grad_()
 
         def forward(xt: Any = xt, trained: Any = trained) -> Any:
-            return torch.nn.functional.conv2d(xt, trained, None, stride, padding, dilation)
+            return torch.nn.functional.conv2d(xt, trained, None, stride, padding, dilation, conv.groups)
 
         def backward(mask: list[bool], xt: Any = xt, wt: Any = wt, dyt: Any = dyt) -> Any:
             got = torch.ops.aten.convolution_backward(
-                dyt, xt, wt, None, stride, padding, dilation, False, [0, 0], 1, mask
+                dyt, xt, wt, None, stride, padding, dilation, False, [0, 0], conv.groups, mask
             )
             return got[mask.index(True)]
 

@@ -35,15 +35,18 @@ class Case:
     stride: int = 1
     padding: int = 1
     dilation: int = 1
+    groups: int = 1
 
     @property
     def conv(self) -> Conv:
         sliding = window((self.size, self.size), self.kernel, self.stride, self.padding, self.dilation)
-        return Conv(sliding, self.c, self.k)
+        return Conv(sliding, self.c, self.k, self.groups)
 
     def __str__(self) -> str:
         stride = f"/{self.stride}" if self.stride > 1 else ""
         stride += f" dilated {self.dilation}" if self.dilation > 1 else ""
+        if self.conv.depthwise:
+            return f"{self.c} depthwise {self.kernel}x{self.kernel}{stride} on {self.size}x{self.size}"
         return f"{self.c}->{self.k} {self.kernel}x{self.kernel}{stride} on {self.size}x{self.size}"
 
 
@@ -67,6 +70,11 @@ CASES = (
     Case(8, 256, 56, 64, kernel=1, padding=0),
     Case(64, 64, 16, 256, kernel=1, padding=0),
     Case(32, 64, 32, 64, padding=2, dilation=2),
+    Case(64, 64, 32, 64, groups=64),
+    Case(64, 256, 8, 256, groups=256),
+    Case(64, 64, 32, 64, stride=2, groups=64),
+    Case(64, 64, 32, 64, kernel=5, padding=2, groups=64),
+    Case(64, 64, 32, 64, kernel=7, padding=3, groups=64),
 )
 
 
