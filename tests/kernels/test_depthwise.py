@@ -56,6 +56,8 @@ CASES = {
     "2 x 2 maps": _case((2, 2), 48, 3, images=5),
     "4 x 4 maps": _case((4, 4), 64, 3, images=3),
     "one pixel": _case((1, 1), 33, 3),
+    "rows fetched ahead": _case((17, 16), 121, 5),
+    "rows fetched ahead, stride 2": _case((16, 17), 128, 3, 2, 1),
 }
 FEW = ["half a vector", "stride 2", "7 x 7", "dilated and strided"]
 
@@ -101,6 +103,13 @@ def test_float64_and_arrays_without_padding(lab: Any, machine: Machine, name: st
     for direction in DIRECTIONS:
         same(run(a, direction), wanted(a, direction))
     same(weight_gradient(a), ops.conv_dw(a.x, a.dy, a.conv))
+
+
+def test_weight_gradients_of_large_images_fetch_the_next_row(lab: Any, any_machine: Machine) -> None:
+    for name, fetched in (("rows fetched ahead", True), ("4 x 4 maps", False)):
+        a = Operands(lab, any_machine, CASES[name])
+        text = registry.generate(dw_spec(a.conv, a.x_layout, a.y_layout, any_machine), any_machine)
+        assert ("call void @llvm.prefetch" in text) == fetched, name
 
 
 @st.composite
