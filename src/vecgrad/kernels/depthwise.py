@@ -10,7 +10,9 @@ where weights are too many for registers: images → row → tile of columns →
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from vecgrad.kernels import access
 from vecgrad.kernels._depthwise_tile import Run, depthwise_tile, lines, refusal
@@ -73,6 +75,17 @@ class _Strip:
     count: int
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What a row of outputs of a class reads: from input row ``first`` on, its taps ``begin`` … ``end`` − 1 within the image."""
+
+    axis: GatherAxis
+    each: AxisClass
+    first: Value
+    begin: Value
+    end: Value
+
+
 class _Generator:
     def __init__(self, spec: DepthwiseSpec, machine: Machine) -> None:
         self.spec = spec
@@ -99,16 +112,9 @@ class _Generator:
             with b.loop(0, run.count) as tile:
                 moved = b.add(b.mul(tile.i, run.advance * self.row_bytes), run.source * self.row_bytes)
                 row = b.add(b.mul(tile.i, run.size), run.first)
-                here = b.at(source, moved)
-                full, rest = self._vectors()
-                for right in self.cols.runs(self.spec.tile.cols):
-                    with b.loop(0, right.count) as col:
-                        with b.loop(0, full, step=b.lanes) as channel:
-                            self._held(run, right, col.i, self._strip(here, image, row, channel.i, b.lanes))
-                        if rest:
-                            self._held(run, right, col.i, self._strip(here, image, row, b.int64(full), rest))
+                self._along(b.at(source, moved), image, row, partial(self._held, run))
 
-    def _held(self, run: Run, right: Run, tile: Value, strip: _Strip) -> None:
+    def _held(self, run: Run, strip: _Strip, right: Run, tile: Value) -> None:
         taps = {(m.tap, n.tap) for m in run.meetings for n in right.meetings}
         weights = {tap: self._weight(strip, strip.weights, *tap) for tap in sorted(taps)}
         pixel = self._pixel(strip.source, right, tile)
@@ -122,7 +128,6 @@ class _Generator:
     # --- one kernel row of weights in registers -----------------------------------------------------------
     def _single_rows(self, image: Value, source: Value) -> None:
         b = self.b
-        full, rest = self._vectors()
         axis = gather_axes(self.spec.conv.window, "dx" if self.dx else "forward")[0]
         for each in axis.classes:
             with b.loop(0, each.count) as n:
@@ -130,36 +135,20 @@ class _Generator:
                 first = b.add(b.mul(n.i, axis.advance), each.first)
                 begin = b.div(b.most(b.sub(axis.tap_step - 1, first), 0), axis.tap_step)
                 last = b.div(b.most(b.add(b.sub(axis.size, first), axis.tap_step - 1), 0), axis.tap_step)
-                taps = (begin, b.least(last, each.taps))
-                for right in self.cols.runs(self.spec.tile.cols):
-                    with b.loop(0, right.count) as tile:
-                        with b.loop(0, full, step=b.lanes) as channel:
-                            strip = self._strip(source, image, row, channel.i, b.lanes)
-                            self._tile(axis, strip, each, first, taps, right, tile.i)
-                        if rest:
-                            strip = self._strip(source, image, row, b.int64(full), rest)
-                            self._tile(axis, strip, each, first, taps, right, tile.i)
+                rows = _Rows(axis, each, first, begin, b.least(last, each.taps))
+                self._along(source, image, row, partial(self._row_by_row, rows))
 
-    def _tile(
-        self,
-        axis: GatherAxis,
-        strip: _Strip,
-        each: AxisClass,
-        first: Value,
-        taps: tuple[Value, Value],
-        right: Run,
-        tile: Value,
-    ) -> None:
-        """Of the class's taps those from ``taps[0]`` to before ``taps[1]`` lie within the image."""
+    def _row_by_row(self, rows: _Rows, strip: _Strip, right: Run, tile: Value) -> None:
         b, kernel = self.b, self.spec.conv.window.kernel
-        start, step = each.place, axis.place_step
+        start, step = rows.each.place, rows.axis.place_step
         if self.dx:
             start, step = kernel[0] - 1 - start, -step
         pixel = self._pixel(strip.source, right, tile)
         sums = self._zeros(1, right.size)
-        with b.loop(*taps, carried=list(sums.values())) as tap:
+        with b.loop(rows.begin, rows.end, carried=list(sums.values())) as tap:
             now = dict(zip(sums, tap.carried, strict=True))
-            line = b.at(pixel, b.mul(b.add(b.mul(tap.i, axis.tap_step), first), self.row_bytes))
+            met = b.add(b.mul(tap.i, rows.axis.tap_step), rows.first)
+            line = b.at(pixel, b.mul(met, self.row_bytes))
             there = b.mul(b.add(b.mul(tap.i, step), start), kernel[1] * self.tap_bytes)
             of_row = b.at(strip.weights, there)
             weights = {
@@ -170,10 +159,19 @@ class _Generator:
         self._write(dict(zip(sums, tap.results, strict=True)), strip, right, tile)
 
     # --- both -------------------------------------------------------------------------------------------
-    def _vectors(self) -> tuple[int, int]:
-        """Channels in whole vectors, and the others."""
-        rest = self.spec.conv.channels_in % self.b.lanes
-        return self.spec.conv.channels_in - rest, rest
+    def _along(
+        self, source: Value, image: Value, row: Value, body: Callable[[_Strip, Run, Value], None]
+    ) -> None:
+        """``body`` for each tile of columns of the rows of outputs from ``row`` on, and each vector of channels."""
+        b, channels = self.b, self.spec.conv.channels_in
+        rest = channels % b.lanes
+        for right in self.cols.runs(self.spec.tile.cols):
+            with b.loop(0, right.count) as tile:
+                with b.loop(0, channels - rest, step=b.lanes) as channel:
+                    body(self._strip(source, image, row, channel.i, b.lanes), right, tile.i)
+                if rest:
+                    strip = self._strip(source, image, row, b.int64(channels - rest), rest)
+                    body(strip, right, tile.i)
 
     def _strip(self, source: Value, image: Value, row: Value, channel: Value, count: int) -> _Strip:
         b = self.b
