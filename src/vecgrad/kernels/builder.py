@@ -7,9 +7,9 @@ pipeline is needed: code generation alone gives the machine code.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
+from vecgrad.kernels._flow import Flow
 from vecgrad.kernels._values import Index, Loop, Value
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 
@@ -19,39 +19,20 @@ PARAMETERS = "ptr noalias readonly %operands, ptr noalias readonly %scalars, ptr
 LLVM_TYPE = {"float32": "float", "float64": "double", "uint8": "i8", "int32": "i32"}
 
 
-class Builder:
+class Builder(Flow):
     """Writes one function. ``machine`` fixes the vector width and whether a multiply-add rounds once."""
 
     def __init__(self, machine: Machine, dtype: str = "float32") -> None:
+        super().__init__()
         self.machine = machine
         self.dtype = dtype
         self.real = LLVM_TYPE[dtype]
         self.item = ITEM_BYTES[dtype]
         self.lanes = machine.lanes(dtype)
         self.vector = f"<{self.lanes} x {self.real}>"
-        self._lines: list[str] = []
-        self._count = 0
-        self._block = "entry"
         self._declared: dict[str, str] = {}
 
     # --- text -----------------------------------------------------------------------------------
-    def _name(self, stem: str = "v") -> str:
-        self._count += 1
-        return f"%{stem}{self._count}"
-
-    def emit(self, line: str) -> None:
-        self._lines.append("  " + line)
-
-    def let(self, type_: str, instruction: str) -> Value:
-        """``%name = instruction`` as a value of ``type_``."""
-        name = self._name()
-        self.emit(f"{name} = {instruction}")
-        return Value(name, type_)
-
-    def _label(self, name: str) -> None:
-        self._lines.append(f"{name}:")
-        self._block = name
-
     def call(self, type_: str, function: str, *arguments: Value, attributes: str = "") -> Value:
         """A call of an LLVM intrinsic, declared on first use."""
         self._declared[function] = f"declare {type_} @{function}({', '.join(a.type for a in arguments)})"
@@ -70,10 +51,6 @@ class Builder:
         return f"{head}\n{body}\n  ret void\n}}\n\n{declared}\n{attributes}\n"
 
     # --- constants ------------------------------------------------------------------------------
-    @staticmethod
-    def int64(value: int) -> Value:
-        return Value(str(value), "i64")
-
     @staticmethod
     def int32(value: int) -> Value:
         return Value(str(value), "i32")
@@ -105,9 +82,6 @@ class Builder:
         return Value("null" if type_ == "ptr" else "0.0" if type_ in ("float", "double") else "0", type_)
 
     # --- integers and addresses -------------------------------------------------------------------
-    def _index(self, value: Index) -> Value:
-        return self.int64(value) if isinstance(value, int) else value
-
     def _integer(self, op: str, a: Index, b: Index) -> Value:
         a, b = self._index(a), self._index(b)
         return self.let(a.type, f"{op} {a}, {b.text}")
@@ -150,7 +124,7 @@ class Builder:
         )
 
     def around(self, pointer: Value, offset: Index) -> Value:
-        """As ``at``, where the result may lie outside of the memory that ``pointer`` belongs to: to be fetched, never read."""
+        """As ``at``, where the result may lie outside of the memory that ``pointer`` belongs to: to be fetched, or moved on."""
         return self.let("ptr", f"getelementptr i8, ptr {pointer.text}, i64 {self._index(offset).text}")
 
     def entry(self, pointer: Value, index: Index, dtype: str | None = None) -> Value:
@@ -330,71 +304,6 @@ class Builder:
         the time of compilation.
         """
         return self.let(pointer.type, f'call {pointer.type} asm "", "=r,0"({pointer})')
-
-    # --- control ----------------------------------------------------------------------------------
-    @contextmanager
-    def loop(
-        self,
-        start: Index,
-        stop: Index,
-        step: int = 1,
-        carried: Sequence[Value] = (),
-        at_least_once: bool | None = None,
-    ) -> Iterator[Loop]:
-        """for i = start, start + step, … < stop. The test is at the bottom where a first turn is certain."""
-        certain = at_least_once
-        if certain is None:
-            certain = isinstance(start, int) and isinstance(stop, int) and start < stop
-        first, last = self._index(start), self._index(stop)
-        tag = self._name("L")[1:]
-        before, head, body, latch, after = (
-            self._block,
-            f"{tag}.head",
-            f"{tag}.body",
-            f"{tag}.latch",
-            f"{tag}.exit",
-        )
-        self.emit(f"br label %{head}")
-        self._label(head)
-        i = Value(f"%{tag}.i", "i64")
-        phis = [Value(f"%{tag}.c{n}", v.type) for n, v in enumerate(carried)]
-        self.emit(f"{i.text} = phi i64 [ {first.text}, %{before} ], [ %{tag}.next, %{latch} ]")
-        places = []
-        for phi, value in zip(phis, carried, strict=True):
-            places.append(len(self._lines))
-            self.emit(f"{phi.text} = phi {phi.type} [ {value.text}, %{before} ]")
-        if not certain:
-            self.emit(f"%{tag}.in = icmp slt i64 {i.text}, {last.text}")
-            self.emit(f"br i1 %{tag}.in, label %{body}, label %{after}")
-            self._label(body)
-        loop = Loop(i, phis)
-        yield loop
-        following = loop._next if loop._next is not None else []
-        assert len(following) == len(phis), "a loop's body must say what it carries on"
-        self.emit(f"br label %{latch}")
-        self._label(latch)
-        self.emit(f"%{tag}.next = add nsw i64 {i.text}, {step}")
-        for place, phi, value in zip(places, phis, following, strict=True):
-            assert value.type == phi.type
-            self._lines[place] += f", [ {value.text}, %{latch} ]"
-        if certain:
-            self.emit(f"%{tag}.in = icmp slt i64 %{tag}.next, {last.text}")
-            self.emit(f"br i1 %{tag}.in, label %{head}, label %{after}")
-            loop.results = following
-        else:
-            self.emit(f"br label %{head}")
-            loop.results = phis
-        self._label(after)
-
-    @contextmanager
-    def when(self, condition: Value) -> Iterator[None]:
-        """The body runs if the condition holds; it makes no values for later."""
-        tag = self._name("W")[1:]
-        self.emit(f"br i1 {condition.text}, label %{tag}.then, label %{tag}.done")
-        self._label(f"{tag}.then")
-        yield
-        self.emit(f"br label %{tag}.done")
-        self._label(f"{tag}.done")
 
 
 _SUFFIX = {"float": "f32", "double": "f64", "i8": "i8", "i32": "i32", "i64": "i64", "i1": "i1"}
