@@ -354,13 +354,17 @@ def test_steps_are_the_matrices() -> None:
     def transposed(m: Any) -> Any:
         return tuple(zip(*m, strict=True))
 
-    for step, matrix in (
-        (steps.inputs, t.bt), (steps.outputs, t.at), (steps.gradients, transposed(t.at)),
-        (steps.weights, t.g), (steps.weight_gradients, transposed(t.g)),
+    def into(step: steps.Step) -> Any:
+        return lambda b, values: steps.at_all(step, b, values.__getitem__)
+
+    for name, step, matrix in (
+        ("inputs", into(steps.inputs), t.bt), ("outputs", steps.outputs, t.at),
+        ("gradients", into(steps.gradients), transposed(t.at)),
+        ("weights", steps.weights, t.g), ("weight_gradients", steps.weight_gradients, transposed(t.g)),
     ):  # fmt: skip
         count = len(matrix[0])
-        columns = [step(_Rational(), [Fraction(i == j) for i in range(count)]) for j in range(count)]  # type: ignore[arg-type, misc]
-        assert transposed(columns) == matrix, step.__name__
+        columns = [step(_Rational(), [Fraction(i == j) for i in range(count)]) for j in range(count)]
+        assert transposed(columns) == matrix, name
 
 
 def test_offers_and_refusals(machine: Machine) -> None:

@@ -66,10 +66,12 @@ def check_transforms(assembly: str, machine: Machine) -> None:
         operations = body.count(_OPERATION)
         about = f"{operations} operations, {body.loads} loads\n{body.text}"
         assert not (body.vectors_on_stack and machine.fma), about
-        assert body.on_stack <= (0.3 if depths[blocks] else 0.15) * operations, about
+        # Two-operand code without a fused multiply-add has a vector more on its way than 16 registers hold.
+        assert body.on_stack <= (0.3 if depths[blocks] or not machine.fma else 0.15) * operations, about
         # The least is that of a map of gradients: 10 vectors read or written for 8 operations.
         assert body.loads <= 1.25 * 1.4 * operations, about
-        assert body.nbytes <= HOT_BYTES, about
+        # A loop over tiles holds one over vectors for each kind of tile, of which a tile walks one.
+        assert depths[blocks] or body.nbytes <= HOT_BYTES, about
 
 
 def _depth(blocks: frozenset[int], others: Collection[frozenset[int]]) -> int:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from vecgrad.kernels import access
 from vecgrad.kernels._choice import integers, ordinal, wide
-from vecgrad.kernels._winograd_tiles import Lines, Patches
+from vecgrad.kernels._winograd_steps import PAIRS, at_all
+from vecgrad.kernels._winograd_tiles import Inside, Lines, Patches
 from vecgrad.kernels.builder import Builder, Value
 from vecgrad.spec.kernel import Unpooling
+from vecgrad.spec.winograd import INPUTS
+
+_LINE = 64
 
 
 @dataclass(frozen=True)
@@ -17,60 +22,102 @@ class UnpooledPatches(Patches):
 
     unpool: Unpooling | None = None
 
-    def lines(
+    @property
+    def width(self) -> int:
+        return self.unpool.window.out_size[1] * self.unpool.window.kernel[1] if self.unpool else super().width
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Behind the line of zeros a vector of channels of the lines."""
+        return super().scratch_bytes + INPUTS * self.size * _LINE
+
+    def _windows(self, axis: int) -> range:
+        """Rows (columns) of windows that a patch meets, counted from those where its tile begins."""
+        assert self.unpool is not None
+        first, kernel = (self.top, self.left)[axis], self.unpool.window.kernel[axis]
+        return range(first // kernel, (first + self.size - 1) // kernel + 1)
+
+    def rows(
         self, b: Builder, zeros: Value, source: tuple[Value, ...], image: Value, row: Value, col: Value
-    ) -> Lines:
+    ) -> list[Value]:
+        """Of rows of windows: the pooled gradients, behind them the indices."""
         if self.unpool is None:
-            return super().lines(b, zeros, source, image, row, col)
+            return super().rows(b, zeros, source, image, row, col)
         window, dy = self.unpool.window, self.unpool.dy
-        (tall, wide_), (height, width) = window.kernel, window.out_size
-        left = b.add(col, self.left)
-        begin, turns = self.columns_inside(b, left, width * wide_)
-        first = b.add(left, begin)
-        across = b.mul(b.div(first, wide_), dy.pitch)
-        tile_row = b.div(row, tall)
-        pixels: list[Value] = []
-        indices: list[Value] = []
-        cells = [divmod(self.top + r, tall) for r in range(self.size)]
-        for window_row in dict.fromkeys(down for down, _ in cells):
-            number = b.add(tile_row, window_row)
-            inside = b.icmp("ult", number, height)
-            entry = b.add(b.add(b.mul(image, dy.entries), b.mul(number, dy.row)), across)
-            pixels.append(b.select(inside, b.entry(source[0], entry), zeros))
-            indices.append(b.select(inside, b.at(source[1], entry), zeros))
-        return _UnpooledLines(begin, turns, pixels, dy.pitch, self.item, self.unpool, first, indices, cells)
+        (tall, wide_), (height, _) = window.kernel, window.out_size
+        begin = b.mul(b.add(b.div(col, wide_), self._windows(1).start), dy.pitch)
+        entries = b.add(b.mul(image, dy.entries), begin)
+        gradients, indices = [], []
+        for number in self._windows(0):
+            line = b.add(b.div(row, tall), number)
+            inside = b.icmp("ult", line, height)
+            entry = b.add(entries, b.mul(line, dy.row))
+            gradients.append(b.select(inside, b.around(source[0], b.mul(entry, self.item)), zeros))
+            indices.append(b.select(inside, b.around(source[1], entry), zeros))
+        return [*gradients, *indices]
 
+    def lines(
+        self, b: Builder, scratch: Value, rows: list[Value], columns: list[Inside], vector: Value, lanes: int
+    ) -> Lines:
+        """Un-pooling twice would cost more than memory does: where registers do not hold the patch, lines are stored."""
+        if self.unpool is None:
+            return super().lines(b, scratch, rows, columns, vector, lanes)
+        patch = self._unpooled(b, rows, columns, vector, lanes)
+        if self.size * self.size <= b.machine.registers // 2:
+            return self.down(b, lambda column: patch[column].__getitem__, columns)
+        place = b.at(scratch, super().scratch_bytes)
 
-@dataclass(frozen=True)
-class _UnpooledLines(Lines):
-    """pixels, indices: for each row of windows the place of the first column's window. cells: (row of windows, row within
-    it) of each row of the patch, the former counted from the tile's first one. first: the first column's number."""
+        def at(row: int, column: int) -> Value:
+            return b.at(place, (row * self.size + column) * _LINE)
 
-    unpool: Unpooling
-    first: Value
-    indices: list[Value]
-    cells: list[tuple[int, int]]
+        for column, pixels in patch.items():
+            for row, value in enumerate(at_all(self.step, b, pixels.__getitem__)):
+                b.store(value, at(row, column), self.item)
+        return lambda pair, rows: [
+            [
+                b.load(b.vector, at(PAIRS[pair][row], column), self.item) if column in patch else b.zero()
+                for column in range(self.size)
+            ]
+            for row in rows
+        ]
 
-    def start(self, b: Builder, vector: Value) -> Value:
-        return self.first
-
-    def read(self, b: Builder, at: Value, vector: Value, lanes: int) -> list[Value]:
+    def _unpooled(
+        self, b: Builder, rows: list[Value], columns: list[Inside], vector: Value, lanes: int
+    ) -> dict[int, list[Value]]:
+        """The pixels of a patch by columns: a window's gradient where its index says so, else 0."""
+        assert self.unpool is not None
         tall, wide_ = self.unpool.window.kernel
-        moved = b.sub(b.div(at, wide_), b.div(self.first, wide_))
-        entry = b.add(b.mul(moved, self.pitch), b.mul(vector, b.lanes))
-        column = ordinal(b, b.mul(b.rem(at, wide_), tall))
-        top = self.cells[0][0]
-        windows = []
-        for pixel, index in zip(self.pixels, self.indices, strict=True):
-            chosen = wide(b, access.raw_lanes(b, b.at(index, entry), self.unpool.index.dtype, lanes))
-            row = b.let(integers(b), f"sub {chosen}, {column.text}")
-            windows.append((b.load_lanes(b.entry(pixel, entry), lanes), row))
-        values = []
-        for down, r in self.cells:
-            dy, row = windows[down - top]
-            here = b.let(f"<{b.lanes} x i1>", f"icmp eq {row}, {ordinal(b, r).text}")
-            values.append(b.select(here, dy, b.zero()))
-        return values
+        top, left = self._windows(0).start, self._windows(1).start
+        entry = b.mul(vector, b.lanes)
+        half = len(rows) // 2
+        gradients = [b.opaque(b.entry(row, entry)) for row in rows[:half]]
+        indices = [b.opaque(b.around(row, entry)) for row in rows[half:]]
+        found: dict[int, list[Value]] = {}
+        met: dict[int, list[Value]] = {}
 
-    def after(self, b: Builder, at: Value) -> Value:
-        return b.add(at, 1)
+        def windows(window_col: int) -> list[Value]:
+            """Of a column of windows: the gradients, behind them the indices."""
+            assert self.unpool is not None
+            moved = (window_col - left) * self.unpool.dy.pitch
+            read = [b.load_lanes(b.around(place, moved * self.item), lanes) for place in gradients]
+            dtype = self.unpool.index.dtype
+            return [
+                *read, *(wide(b, access.raw_lanes(b, b.around(place, moved), dtype, lanes)) for place in indices)
+            ]  # fmt: skip
+
+        nothing = [b.zero()] * half + [b.zero(integers(b))] * half
+        for column, inside in enumerate(columns):
+            window_col, c = divmod(self.left + column, wide_)
+            if inside is False:
+                continue
+            if window_col not in met:
+                make = functools.partial(windows, window_col)
+                met[window_col] = b.either(inside, make, nothing) if isinstance(inside, Value) else make()
+            found[column] = []
+            for row in range(self.size):
+                window_row, r = divmod(self.top + row, tall)
+                n = window_row - top
+                dy, which = met[window_col][n], met[window_col][half + n]
+                chosen = b.let(f"<{b.lanes} x i1>", f"icmp eq {which}, {ordinal(b, c * tall + r).text}")
+                found[column].append(b.select(chosen, dy, b.zero()))
+        return found

@@ -68,6 +68,10 @@ class Needed:
         last = INPUTS - 1
         return 2 * (i == last and self.rows < self.grid.rows) + (j == last and self.cols < self.grid.cols)
 
+    def of_row(self, row: int) -> set[int]:
+        """The kinds of a row of planes."""
+        return {self.kind(row * INPUTS + column) for column in range(INPUTS)}
+
     def tiles(self, kind: int) -> int:
         """How many tiles of an image planes of a kind need."""
         return (self.rows if kind & 2 else self.grid.rows) * (self.cols if kind & 1 else self.grid.cols)

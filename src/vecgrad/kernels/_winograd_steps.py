@@ -1,35 +1,44 @@
 """The one-dimensional transforms of F(4, 3), with shared subexpressions: each is a matrix of ``spec.winograd``.
 
 They take and give vectors (or anything that a builder can add and multiply); the order of operations is part
-of the bits. The points ±a, and ±b = ±1/a, share what is even in them and what is odd.
+of the bits. The points ±a, and ±b = ±1/a, share what is even in them and what is odd. So what maps go through comes in
+pairs of points, which can be had one behind the other where registers do not hold all six.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from vecgrad.kernels.builder import Builder, Value
 from vecgrad.spec.winograd import POINTS
 
-Step = Callable[[Builder, Sequence[Value]], list[Value]]
+# What a column or row of a patch has at a place; asked for when it is needed.
+Read = Callable[[int], Value]
+# The numbers at a pair of points.
+Step = Callable[[Builder, Read, int], list[Value]]
+
+# Pairs of points by their places among the six: 0 and infinity, ±a, ±b.
+PAIRS = ((0, 5), (1, 2), (3, 4))
 
 _A, _B = POINTS[1], POINTS[3]
 # Nᵢ at ±a and at ±b: the same for both signs.
 _N_A, _N_B = 2 * _A**2 * (_A**2 - _B**2), 2 * _B**2 * (_B**2 - _A**2)
 
 
-def inputs(b: Builder, d: Sequence[Value]) -> list[Value]:
-    """Bᵀ d: six inputs of four outputs, at the six points (12 operations)."""
+def inputs(b: Builder, d: Read, pair: int) -> list[Value]:
+    """Two rows of Bᵀ d: six inputs of four outputs, at a pair of points (12 operations in all)."""
     # M(x) = x (x² − a²)(x² − b²), M / (x ∓ a) = (x² ± a x)(x² − b²), and a² b² = 1.
     a_square, b_square = _number(b, _A**2), _number(b, _B**2)
-    even_a, odd_a = b.fnma(d[2], b_square, d[4]), b.fnma(d[1], b_square, d[3])
-    even_b, odd_b = b.fnma(d[2], a_square, d[4]), b.fnma(d[1], a_square, d[3])
+    if pair == 2:
+        return _pair(b, _B, b.fnma(d(2), a_square, d(4)), b.fnma(d(1), a_square, d(3)))
+    even, odd = b.fnma(d(2), b_square, d(4)), b.fnma(d(1), b_square, d(3))
+    if pair == 1:
+        return _pair(b, _A, even, odd)
     return [
-        b.fadd(b.fnma(d[2], a_square, d[0]), even_a),
-        *_pair(b, _A, even_a, odd_a),
-        *_pair(b, _B, even_b, odd_b),
-        b.fnma(odd_a, a_square, b.fnma(d[3], b_square, d[5])),
+        b.fadd(b.fnma(d(2), a_square, d(0)), even),
+        b.fnma(odd, a_square, b.fnma(d(3), b_square, d(5))),
     ]
 
 
@@ -44,13 +53,28 @@ def outputs(b: Builder, m: Sequence[Value]) -> list[Value]:
     ]
 
 
-def gradients(b: Builder, y: Sequence[Value]) -> list[Value]:
-    """A y: the gradients of four outputs, at the six points (8 operations)."""
-    found = [y[0]]
-    for point in (_A, _B):
-        square = _number(b, point**2)
-        found += _pair(b, point, b.fma(square, y[2], y[0]), b.fma(square, y[3], y[1]))
-    return [*found, y[3]]
+def gradients(b: Builder, y: Read, pair: int) -> list[Value]:
+    """Two rows of A y: the gradients of four outputs, at a pair of points (8 operations in all)."""
+    if pair == 0:
+        return [y(0), y(3)]
+    point = (_A, _B)[pair - 1]
+    square = _number(b, point**2)
+    return _pair(b, point, b.fma(square, y(2), y(0)), b.fma(square, y(3), y(1)))
+
+
+def once(read: Read) -> Read:
+    """The same, each place once."""
+    return functools.lru_cache(maxsize=None)(read)
+
+
+def at_all(step: Step, b: Builder, values: Read) -> list[Value]:
+    """A step's numbers at all six points, in their order."""
+    found = {
+        place: value
+        for n, pair in enumerate(PAIRS)
+        for place, value in zip(pair, step(b, values, n), strict=True)
+    }
+    return [found[place] for place in sorted(found)]
 
 
 def weights(b: Builder, w: Sequence[Value]) -> list[Value]:

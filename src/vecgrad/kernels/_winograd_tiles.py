@@ -1,25 +1,32 @@
 """Tiles of images into the Winograd domain: blocks of n × n pixels become 36 numbers for each channel.
 
-The tiles of all images are numbered one behind the other, so that a block of them may cross images. Both passes
-of a transform, columns then rows, go through a few vectors of scratch that stay in L1.
+The tiles of all images are numbered one behind the other, so that a block of them may cross images. Columns outside the
+map are skipped, rows outside it read from a line of zeros. Nothing is stored between the two passes of a transform, columns
+then rows: they take two of six rows at a time.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vecgrad.kernels import access
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._runs import fill_run
 from vecgrad.kernels._winograd_grid import PLANES, Grid, Needed
-from vecgrad.kernels._winograd_steps import Step
+from vecgrad.kernels._winograd_steps import PAIRS, Read, Step, at_all, once
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.spec.tensor import Layout
-from vecgrad.spec.winograd import INPUTS
+from vecgrad.spec.winograd import INPUTS, OUTPUTS
 
-__all__ = ["PLANES", "Domain", "Grid", "Interleaved", "Lines", "Patches", "apart"]
+__all__ = ["PLANES", "Domain", "Grid", "Interleaved", "Patches", "apart"]
 
 _LINE = 64
+# Whether a column lies inside a map: known, or found out when the code runs.
+Inside = bool | Value
+# Those rows of a patch between the two passes that belong to a pair of points, by the pair's number and the rows' in it.
+Lines = Callable[[int, list[int]], list[list[Value]]]
 
 
 def apart(nbytes: int) -> int:
@@ -90,31 +97,6 @@ class Interleaved(Domain):
 
 
 @dataclass(frozen=True)
-class Lines:
-    """The columns of a patch that lie inside the map: ``turns`` of them from its column ``begin`` on.
-
-    pixels: the place of the first of them in each row. A walk goes from ``start`` by ``after``.
-    """
-
-    begin: Value
-    turns: Value
-    pixels: list[Value]
-    pitch: int
-    item: int
-
-    def start(self, b: Builder, vector: Value) -> Value:
-        """What stands for the first column, for a vector of channels."""
-        return b.mul(vector, b.lanes * self.item)
-
-    def read(self, b: Builder, at: Value, vector: Value, lanes: int) -> list[Value]:
-        """A column's pixels, of which ``lanes`` channels exist."""
-        return [b.load_lanes(b.at(pixel, at), lanes) for pixel in self.pixels]
-
-    def after(self, b: Builder, at: Value) -> Value:
-        return b.add(at, self.pitch * self.item)
-
-
-@dataclass(frozen=True)
 class Patches:
     """What a map's tiles read: size × size pixels from (4·row + top, 4·column + left) on, zeros outside the map.
 
@@ -136,13 +118,13 @@ class Patches:
         return self.size * self.source.pitch * self.item
 
     @property
-    def columns_bytes(self) -> int:
-        """The vectors between the passes, of the widest machine."""
-        return INPUTS * self.size * _LINE
+    def scratch_bytes(self) -> int:
+        return apart(self.line_bytes)
 
     @property
-    def scratch_bytes(self) -> int:
-        return apart(self.line_bytes) + apart(self.columns_bytes)
+    def width(self) -> int:
+        """Columns that hold anything."""
+        return self.source.width
 
     def prepare(self, b: Builder, scratch: Value) -> None:
         """To be called once before tiles are transformed."""
@@ -164,7 +146,6 @@ class Patches:
 
         needed: planes hold only the tiles that they need, and those that need none nothing.
         """
-        columns = b.at(scratch, apart(self.line_bytes))
         vectors = -(-self.channels // b.lanes)
         total = -(-self.source.channels // b.lanes)
         start = b.div(channel, b.lanes) if isinstance(channel, Value) else b.int64(channel // b.lanes)
@@ -175,77 +156,90 @@ class Patches:
         start_of = needed.before(b, first)
         with b.loop(0, count) as each:
             image, row, col = self.grid.place(b, b.add(first, each.i))
-            lines = self.lines(b, scratch, source, image, row, col)
-            self._clear(b, columns, lines.begin, lines.turns)
+            rows = self.rows(b, scratch, source, image, row, col)
             here = {
                 kind: b.at(target, b.mul(b.sub(place, start_of[kind]), domain.tile))
                 for kind, place in needed.before(b, b.add(first, each.i)).items()
             }
+            columns = [self._inside(b, column, col) for column in range(self.size)]
             with b.loop(0, end) as vector:
                 number = b.add(start, vector.i)
-                for lanes in cases(b, number, total - 1, b.lanes, rest):
-                    self._columns(b, columns, lines, number, lanes)
                 moved = b.mul(vector.i, b.lanes * self.item)
-                there = {kind: b.at(place, moved) for kind, place in here.items()}
-                self._rows(b, columns, there, domain, needed)
+                there = {kind: b.opaque(b.at(place, moved)) for kind, place in here.items()}
+                for lanes in cases(b, number, total - 1, b.lanes, rest):
+                    lines = self.lines(b, scratch, rows, columns, number, lanes)
+                    self._into_planes(b, lines, there, domain, needed)
 
-    def lines(
+    def rows(
         self, b: Builder, zeros: Value, source: tuple[Value, ...], image: Value, row: Value, col: Value
-    ) -> Lines:
-        """What the tile of outputs from (row, col) on reads."""
+    ) -> list[Value]:
+        """Where the rows of pixels begin that the tile of outputs from (row, col) on reads, be that outside the map."""
         layout = self.source
         top, left = b.add(row, self.top), b.add(col, self.left)
-        begin, turns = self.columns_inside(b, left, layout.width)
-        base = b.at(source[0], b.mul(image, layout.nbytes))
-        across = b.mul(b.add(left, begin), layout.pitch * self.item)
-        pixels = []
+        base = b.around(source[0], b.add(b.mul(image, layout.nbytes), b.mul(left, layout.pitch * self.item)))
+        found = []
         for r in range(self.size):
             number = b.add(top, r)
-            inside = b.icmp("ult", number, layout.height)
-            there = b.at(base, b.add(b.mul(number, layout.row * self.item), across))
-            pixels.append(b.select(inside, there, zeros))
-        return Lines(begin, turns, pixels, layout.pitch, self.item)
+            there = b.around(base, b.mul(number, layout.row * self.item))
+            found.append(b.select(b.icmp("ult", number, layout.height), there, zeros))
+        return found
 
-    def columns_inside(self, b: Builder, left: Value, width: int) -> tuple[Value, Value]:
-        """The first of the columns left … left + size − 1 that lies inside a map, and how many do."""
-        begin = b.least(b.most(0, b.sub(0, left)), self.size)
-        end = b.least(self.size, b.sub(width, left))
-        return begin, b.most(0, b.sub(end, begin))
+    def lines(
+        self, b: Builder, scratch: Value, rows: list[Value], columns: list[Inside], vector: Value, lanes: int
+    ) -> Lines:
+        """The first pass, down the columns, for a vector of channels of which ``lanes`` exist."""
+        moved = b.mul(vector, b.lanes * self.item)
+        places = [b.opaque(b.around(row, moved)) for row in rows]
+        pitch = self.source.pitch * self.item
 
-    def _clear(self, b: Builder, columns: Value, begin: Value, turns: Value) -> None:
-        """Zeros for the columns outside the map, once for all channels."""
+        def read(column: int) -> Read:
+            return once(lambda r: b.load_lanes(b.around(places[r], column * pitch), lanes))
 
-        def clear(start: Index, end: Index) -> None:
-            with b.loop(start, end) as col:
-                here = b.at(columns, b.mul(col.i, _LINE))
-                for r in range(INPUTS):
-                    b.store(b.zero(), b.at(here, r * self.size * _LINE), self.item)
+        return self.down(b, read, columns)
 
-        clear(0, begin)
-        clear(b.add(begin, turns), self.size)
+    def down(self, b: Builder, read: Callable[[int], Read], columns: list[Inside]) -> Lines:
+        """Lines that are computed when they are asked for, from the pixels of the columns inside the map."""
 
-    def _columns(self, b: Builder, columns: Value, lines: Lines, vector: Value, lanes: int) -> None:
-        """First pass: down each column inside the map."""
-        target = b.at(columns, b.mul(lines.begin, _LINE))
-        with b.loop(0, lines.turns, carried=[lines.start(b, vector), target]) as turn:
-            at, target = turn.carried
-            for r, value in enumerate(self.step(b, lines.read(b, at, vector, lanes))):
-                b.store(value, b.at(target, r * self.size * _LINE), self.item)
-            turn.again(lines.after(b, at), b.at(target, _LINE))
+        def lines(pair: int, rows: list[int]) -> list[list[Value]]:
+            def column(number: int) -> list[Value]:
+                two = self.step(b, read(number), pair)
+                return [two[each] for each in rows]
 
-    def _rows(
-        self, b: Builder, columns: Value, target: dict[int, Value], domain: Domain, needed: Needed
+            nothing = [b.zero() for _ in rows]
+            found = []
+            for number, inside in enumerate(columns):
+                make = functools.partial(column, number)
+                if isinstance(inside, Value):
+                    found.append(b.either(inside, make, nothing))
+                else:
+                    found.append(make() if inside else nothing)
+            return [[two[each] for two in found] for each in range(len(rows))]
+
+        return lines
+
+    def _inside(self, b: Builder, column: int, col: Value) -> Inside:
+        """Whether a column of the patch lies inside the map, for the tile of outputs from column ``col`` on."""
+        place = [tile * OUTPUTS + self.left + column for tile in range(self.grid.cols)]
+        there = [0 <= each < self.width for each in place]
+        if all(there) or not any(there):
+            return there[0]
+        return b.icmp("ult", b.add(col, self.left + column), self.width)
+
+    def _into_planes(
+        self, b: Builder, lines: Lines, target: dict[int, Value], domain: Domain, needed: Needed
     ) -> None:
-        """Second pass: along each row, and out to the planes. target: for each kind of plane."""
-        for r in range(INPUTS):
-            if not any(needed.tiles(needed.kind(r * INPUTS + s)) for s in range(INPUTS)):
-                continue
-            line = [
-                b.load(b.vector, b.at(columns, (r * self.size + s) * _LINE), self.item)
-                for s in range(self.size)
-            ]
-            for s, value in enumerate(self.step(b, line)):
-                plane = r * INPUTS + s
-                kind = needed.kind(plane)
-                if needed.tiles(kind):
-                    b.store(value, b.at(target[kind], domain.place(plane)), self.item)
+        """The second pass, along the lines and out, some rows of planes at a time. target: of each kind of plane.
+
+        A pair of rows has twelve numbers between the passes, as many as 32 registers hold beside the rest; of 16 registers
+        each row has them to itself. Pixels are read again for the next rows.
+        """
+        for n, pair in enumerate(PAIRS):
+            for both in [(0, 1)] if b.machine.registers >= 32 else [(0,), (1,)]:
+                rows = [each for each in both if any(map(needed.tiles, needed.of_row(pair[each])))]
+                for each, line in zip(rows, lines(n, rows) if rows else [], strict=True):
+                    for plane, value in enumerate(
+                        at_all(self.step, b, line.__getitem__), pair[each] * INPUTS
+                    ):
+                        kind = needed.kind(plane)
+                        if needed.tiles(kind):
+                            b.store(value, b.at(target[kind], domain.place(plane)), self.item)
