@@ -31,6 +31,9 @@ _SUMS = 450.0
 # Cycles for a vector of weights into the domain after an update, beyond a direct pack's; where all of them fit the second
 # cache, and where not.
 _PACK_NEAR, _PACK_FAR = 250.0, 600.0
+# The parts of a product's loads, and of the weights that come from the second-level cache meanwhile, that take time of their own
+# (every tile tried on 64 to 256 channels: 6 × 4 is the fastest on 64, 8 × 2 from 128 on, by 3 to 12 %).
+_LOADS, _FETCHED = 0.25, 0.3
 # It must promise so much less to be used: direct kernels are exact on integers, and cost no transformed weights.
 _WORTH = 0.85
 
@@ -139,19 +142,41 @@ def gather_tile(inner: int, outer: int, tiles: int, machine: Machine) -> Winogra
     """The cut of ``tiles`` tiles: the least predicted time of the products, then a block that the caches hold."""
     lanes = machine.lanes("float32")
     total = -(-outer // lanes)
+    nbytes = PLANES * inner * total * lanes * 4
+    weights = _FETCHED * nbytes / _FAR if nbytes > machine.l2 // 2 else 0.0
     found = []
     for vectors in range(1, min(total, 4) + 1):
         for scalars in range(1, min(most_scalars(machine, vectors, 1), max(tiles, 1)) + 1):
             block = _block(inner, vectors * lanes, tiles, scalars, machine)
             blocks, rest = divmod(tiles, block)
             groups = blocks * (block // scalars) + -(-rest // scalars)
-            panel = inner * vectors * lanes * 4
-            streamed = vectors * lanes * 4 if panel > machine.l1 // 2 else 0
-            one = inner * bundle_cycles(scalars, vectors, 1, scalars, streamed) + 2 * scalars * vectors
+            one = inner * _step_cycles(inner, scalars, vectors, machine) + 2 * scalars * vectors
+            turns = blocks + bool(rest)
             found.append(
-                (groups * one * -(-total // vectors), -vectors, WinogradTile(vectors, scalars, block))
+                (
+                    groups * one * -(-total // vectors) + turns * weights / PLANES,
+                    -vectors,
+                    WinogradTile(vectors, scalars, block),
+                )
             )
     return min(found, key=lambda each: each[:2])[2]
+
+
+def _step_cycles(inner: int, scalars: int, vectors: int, machine: Machine) -> float:
+    """Of a register tile's step in a sum over ``inner`` channels: arithmetic, and what of its loads and of weights that the
+    first-level cache does not hold from one tile to the next is not hidden behind it.
+
+    Half of that cache is taken to be the tiles' and the products'.
+    """
+    width = machine.lanes("float32") * 4
+    half = machine.l1 // 2
+    beyond = (vectors * width + scalars * 4) * inner - half
+    far = min(max(beyond / half, 0.0), 1.0) * vectors * width
+    return (
+        bundle_cycles(scalars, vectors, 1, scalars, far)
+        + _LOADS * (scalars + vectors) / 2
+        + _FETCHED * far / _NEAR
+    )
 
 
 def wide_tile(vectors: int, tiles: int, machine: Machine) -> tuple[WinogradTile, int, int]:
@@ -174,10 +199,9 @@ def wide_tile(vectors: int, tiles: int, machine: Machine) -> tuple[WinogradTile,
 
 
 def _block(inner: int, outer: int, tiles: int, scalars: int, machine: Machine) -> int:
-    """Tiles of a block, in whole register tiles: about 32, more where weights are many and must be streamed."""
-    most = 32 if inner <= 128 else 64
-    while most > 32 and Domain(most, inner, 4).nbytes + Domain(most, outer, 4).nbytes > machine.l2:
-        most -= 8
+    """Tiles of a block, in whole register tiles: about 32, a few more where many weights are read for each block."""
+    held = Domain(36, inner, 4).nbytes + Domain(36, outer, 4).nbytes
+    most = 36 if inner > 128 and held <= machine.l2 else 32
     most = max(most // scalars, 1) * scalars
     whole = -(-tiles // scalars) * scalars
     if whole <= most:
