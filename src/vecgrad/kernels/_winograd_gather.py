@@ -1,8 +1,8 @@
 """The generator of Winograd's forward pass and data gradient, with packed weights.
 
-Loops: blocks of tiles (which may cross images) → into the Winograd domain → block of output channels → plane →
-register tiles of tiles × channels → input channels; then the block's tiles come back, and their epilogue stores them.
-All between input and output stays in scratch that fits the second-level cache.
+Loops: blocks of tiles (which may cross images) → into the Winograd domain → plane → block of output channels → register
+tiles of tiles × channels → input channels; then the block's tiles come back, and their epilogue stores them. All between
+input and output stays in scratch that fits the second-level cache.
 """
 
 from __future__ import annotations
@@ -97,20 +97,40 @@ class Shape:
         return self.pack.entries * self.item > self.machine.l2 // 2
 
     @property
+    def together(self) -> int:
+        """Blocks of weights that a plane's inputs meet before the next plane's turn.
+
+        All of them, so that inputs come from far away once and not for each block, unless the products then take more room
+        than the inputs: these stay for every block, and the products of one at a time lie beside them.
+        """
+        return self.pack.blocks if self.pack.outer <= self.pack.inner else 1
+
+    @property
+    def in_place(self) -> bool:
+        """Whether a plane's products may lie where the inputs of the plane before were."""
+        return self.together == self.pack.blocks
+
+    @property
     def inputs(self) -> Domain:
-        return Domain(self.spec.tile.block, self.pack.inner, self.item)
+        return Domain(self.spec.tile.block, self.pack.inner, self.item, self._plane)
 
     @property
     def products(self) -> Domain:
-        return Domain(self.spec.tile.block, self.pack.block, self.item)
+        return Domain(self.spec.tile.block, self.together * self.pack.block, self.item, self._plane)
+
+    @property
+    def _plane(self) -> int:
+        """From a plane to the next, of products that lie in place of inputs."""
+        channels = max(self.pack.inner, self.pack.blocks * self.pack.block)
+        return Domain(self.spec.tile.block, channels, self.item).plane if self.in_place else 0
 
     @property
     def places(self) -> tuple[int, ...]:
-        """Where in scratch lie: the patches' memory, inputs, products, columns between passes; then the end."""
+        """Where in scratch lie: the patches' memory, products, inputs, columns between passes; then the end."""
         sizes = (
             self.patches.scratch_bytes,
+            self._plane if self.in_place else self.products.nbytes,
             self.inputs.nbytes,
-            self.products.nbytes,
             OUTPUTS * INPUTS * _LINE,
         )
         places = [0]
@@ -160,14 +180,16 @@ class Generator:
         with b.loop(start, end, step=self.spec.tile.block) as loop:
             count = b.least(self.spec.tile.block, b.sub(end, loop.i))
             s.patches.transform(
-                b, self.memory[0], self.input, 0, loop.i, count, self.memory[1], s.inputs, s.needed
+                b, self.memory[0], self.input, 0, loop.i, count, self.memory[2], s.inputs, s.needed
             )
             counts = s.needed.between(b, loop.i, b.add(loop.i, count))
             ahead = self._ahead(loop.i)
-            with b.loop(first, last) as block:
-                packed = b.at(self.weights, b.mul(block.i, s.pack.block_entries * s.item))
-                self._multiply(counts, packed, block.i, ahead)
-                self._write(loop.i, count, block.i)
+            with b.loop(first, last, step=s.together) as part:
+                end = b.least(last, b.add(part.i, s.together))
+                with b.loop(0, PLANES) as plane:
+                    self._multiply(counts, plane.i, part.i, end, ahead)
+                vectors = s.pack.block // b.lanes
+                self._write(loop.i, count, b.mul(part.i, vectors), b.mul(b.sub(end, part.i), vectors))
 
     def _ahead(self, first: Value) -> _Fetching:
         """What to fetch while the block from tile ``first`` on is multiplied: the next one's pixels, this one's places.
@@ -223,35 +245,51 @@ class Generator:
         item = self.shape.item
         return Ahead(count, channels * item, layout.pitch * item, turns, write), start
 
-    def _multiply(self, counts: dict[int, Value], weights: Value, block: Value, ahead: _Fetching) -> None:
-        """The 36 products. The last register tile may multiply what no tile has left there, and nobody reads it."""
+    def _multiply(
+        self, counts: dict[int, Value], plane: Value, first: Value, last: Value, ahead: _Fetching
+    ) -> None:
+        """A plane's products with blocks first … last of the weights.
+
+        The last register tile may multiply what no tile has left there, and nobody reads it.
+        """
         b, s, tile = self.b, self.shape, self.spec.tile
         width = b.lanes * s.item
         offsets = [n * s.inputs.tile for n in range(tile.scalars)]
         levels = [Level(s.pack.inner, s.item, s.pack.block * s.item)]
         groups = self._groups(counts)
         most = tile.block // tile.scalars
-        channel = b.mul(block, s.pack.block * s.item)
-        with b.loop(0, PLANES) as plane:
-            a = b.at(self.memory[1], b.mul(plane.i, s.inputs.plane))
-            w = b.at(weights, b.mul(plane.i, s.pack.plane * s.item))
-            m = b.at(self.memory[2], b.mul(plane.i, s.products.plane))
-            with b.loop(0, s.needed.of_plane(b, plane.i, groups)) as group:
-                turn = b.add(b.mul(plane.i, most), group.i)
+        a = b.at(self.memory[2], b.mul(plane, s.inputs.plane))
+        m = b.at(self.memory[1], b.mul(plane, s.products.plane))
+        with b.loop(first, last) as block:
+            w = self._packed(block.i, plane)
+            more = b.icmp("slt", b.add(block.i, 1), last)
+            following = self._packed(
+                b.select(more, b.add(block.i, 1), first), b.add(plane, b.select(more, b.int64(0), b.int64(1)))
+            )
+            channel = b.mul(block.i, s.pack.block * s.item)
+            part = b.at(m, b.mul(b.sub(block.i, first), s.pack.block * s.item))
+            with b.loop(0, s.needed.of_plane(b, plane, groups)) as group:
+                turn = b.add(b.mul(plane, most), group.i)
                 for n, (place, start) in enumerate(ahead):
                     if n == 0:
-                        place.fetch(b, start, b.add(b.mul(block, PLANES * most), turn))
+                        place.fetch(b, start, b.add(b.mul(block.i, PLANES * most), turn))
                     else:
                         place.fetch(b, b.around(start, channel), turn)
                 here = b.at(a, b.mul(group.i, tile.scalars * s.inputs.tile))
-                there = b.at(m, b.mul(group.i, tile.scalars * s.products.tile))
+                there = b.at(part, b.mul(group.i, tile.scalars * s.products.tile))
                 contraction = Contraction(
-                    b, offsets, tile.vectors, 1, b.lanes * b.item, streams=self._following(w, group.i)
+                    b, offsets, tile.vectors, 1, b.lanes * b.item, streams=self._following(following, group.i)
                 )
                 sums = contraction.run(contraction.zeros(), here, w, levels)
                 for n, row in enumerate(sums):
                     for v, value in enumerate(row):
                         b.store(value, b.at(there, n * s.products.tile + v * width), s.item)
+
+    def _packed(self, block: Value, plane: Value) -> Value:
+        """A plane of a block of weights."""
+        b, pack = self.b, self.shape.pack
+        entries = b.add(b.mul(block, pack.block_entries), b.mul(plane, pack.plane))
+        return b.around(self.weights, b.mul(entries, self.shape.item))
 
     def _groups(self, counts: dict[int, Value]) -> dict[int, Value]:
         """For each kind of planes, the register tiles that so many tiles make."""
@@ -259,8 +297,8 @@ class Generator:
         return {kind: b.div(b.add(count, scalars - 1), scalars) for kind, count in counts.items()}
 
     def _following(self, weights: Value, group: Value) -> list[Stream]:
-        """The share of a group of tiles in fetching the plane of weights behind that at ``weights``, where all of them are
-        too many for the second-level cache.
+        """The share of a group of tiles in fetching the weights that come next, a block's plane at ``weights``, where all of
+        them are too many for the second-level cache.
 
         What is further away comes at a third of the pace, and the first group would wait for it alone. Shares are such that
         planes which need fewer tiles get through: elsewhere the last groups fetch from the plane behind.
@@ -271,16 +309,14 @@ class Generator:
         lines = -(-s.pack.inner * s.pack.block * s.item // _LINE)
         fewest = min(s.needed.tiles(kind) or s.grid.tiles for kind in s.needed.kinds if kind != 3)
         share = -(-lines // max(tile.block * fewest // s.grid.tiles // tile.scalars, 1))
-        start = b.add(b.mul(group, share * _LINE), s.pack.plane * s.item)
+        start = b.mul(group, share * _LINE)
         return [Stream(b.around(weights, start), 1, _LINE, Fraction(share, s.pack.inner))]
 
-    def _write(self, first: Value, count: Value, block: Value) -> None:
-        """One block of channels of the tiles back from the Winograd domain, to the output."""
+    def _write(self, first: Value, count: Value, start: Value, vectors: Index) -> None:
+        """Vectors ``start`` … of the channels of the tiles back from the Winograd domain, to the output."""
         b, s = self.b, self.shape
-        vectors = s.pack.block // b.lanes
         rows = self.spec.epilogue.covered(self.spec.output)[0]
-        start = b.mul(block, vectors)
-        here = vectors if s.vectors % vectors == 0 else b.least(vectors, b.sub(s.vectors, start))
+        here = b.least(vectors, b.sub(s.vectors, start))
         with b.loop(0, count) as each:
             image, row, col = s.grid.place(b, b.add(first, each.i))
             height = b.least(OUTPUTS, b.sub(rows, row))
@@ -329,7 +365,7 @@ class Generator:
         block = b.sub(number, b.rem(number, self.spec.tile.block))
         before = s.needed.between(b, b.add(first, block), b.add(first, number))
         return {
-            kind: b.at(self.memory[2], b.mul(b.add(block, count), s.products.tile))
+            kind: b.at(self.memory[1], b.mul(b.add(block, count), s.products.tile))
             for kind, count in before.items()
         }
 

@@ -40,11 +40,15 @@ def apart(nbytes: int) -> int:
 
 @dataclass(frozen=True)
 class Domain:
-    """Memory for the 36 planes of a block of tiles: ``tiles`` rows of ``channels`` entries each. Sizes in bytes."""
+    """Memory for the 36 planes of a block of tiles: ``tiles`` rows of ``channels`` entries each. Sizes in bytes.
+
+    least: from a plane to the next.
+    """
 
     tiles: int
     channels: int
     item: int
+    least: int = 0
 
     @property
     def tile(self) -> int:
@@ -53,7 +57,7 @@ class Domain:
 
     @property
     def plane(self) -> int:
-        return apart(self.tiles * self.tile)
+        return max(apart(self.tiles * self.tile), self.least)
 
     @property
     def nbytes(self) -> int:

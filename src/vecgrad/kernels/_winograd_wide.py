@@ -49,6 +49,11 @@ class WideShape(Shape):
         return Domain(self.spec.tile.block, self.spec.chunk, self.item)
 
     @property
+    def in_place(self) -> bool:
+        """Products are added to for every chunk."""
+        return False
+
+    @property
     def products(self) -> Domain:
         return Domain(self.spec.together, self.part, self.item)
 
@@ -77,7 +82,7 @@ class WideGenerator(Generator):
         chunk = self.spec.chunk
         with b.loop(start, end, step=self.spec.together) as loop:
             count = b.least(self.spec.together, b.sub(end, loop.i))
-            fill_run(b, self.memory[2], s.products.nbytes // s.item)
+            fill_run(b, self.memory[1], s.products.nbytes // s.item)
             with b.loop(0, s.pack.inner, step=chunk) as channel:
                 here: Index = chunk
                 if s.pack.inner % chunk:
@@ -93,13 +98,14 @@ class WideGenerator(Generator):
                         channel.i,
                         tile,
                         tiles,
-                        self.memory[1],
+                        self.memory[2],
                         s.inputs,
                         s.needed,
                     )
-                    products = b.at(self.memory[2], b.mul(block.i, s.products.tile))
+                    products = b.at(self.memory[1], b.mul(block.i, s.products.tile))
                     self._add(s.needed.between(b, tile, b.add(tile, tiles)), here, products)
-            self._write(loop.i, count, part)
+            vectors = s.part // b.lanes
+            self._write(loop.i, count, b.mul(part, vectors), vectors)
 
     def _transform_weights(self, part: Value, channel: Value, here: Index) -> None:
         """Channels ``channel`` … of the part's weights into the domain, to the start of their memory."""
@@ -120,7 +126,7 @@ class WideGenerator(Generator):
         levels = [Level(here, s.item, s.part * s.item)]
         groups = self._groups(counts)
         with b.loop(0, PLANES) as plane:
-            a = b.at(self.memory[1], b.mul(plane.i, s.inputs.plane))
+            a = b.at(self.memory[2], b.mul(plane.i, s.inputs.plane))
             w = b.at(self.memory[4], b.mul(plane.i, s.weight_plane * s.item))
             m = b.at(products, b.mul(plane.i, s.products.plane))
             with b.loop(0, s.needed.of_plane(b, plane.i, groups)) as group:
