@@ -18,7 +18,7 @@ from vecgrad.kernels import algorithm, registry
 from vecgrad.kernels._winograd_gather import Shape
 from vecgrad.kernels._winograd_grid import Needed
 from vecgrad.spec.geometry import Conv, window
-from vecgrad.spec.kernel import WinogradTile
+from vecgrad.spec.kernel import Unpooling, WinogradTile
 from vecgrad.spec.machine import AVX2, AVX512, NEON, Machine
 from vecgrad.spec.tensor import Layout
 
@@ -143,3 +143,15 @@ def test_planes_that_nothing_needs_are_left_out(monkeypatch: pytest.MonkeyPatch,
     few = stores()
     monkeypatch.setattr(Shape, "needed", property(lambda shape: Needed(shape.grid, all_tiles=True)))
     assert stores() - few == 11
+
+
+@pytest.mark.parametrize("kind", ["dx", "dw"])
+@pytest.mark.parametrize("machine", [AVX512, AVX2], ids=lambda m: m.isa)
+def test_un_pooled_patches_leave_no_vector_on_the_stack(lab: Any, machine: Machine, kind: str) -> None:
+    """A column of windows at a time: all of a patch's pixels at once are more than there are registers."""
+    found = spec(kind, 64, machine)
+    dy = found.input if kind == "dx" else found.dy
+    pooled = replace(dy, height=dy.height // 2, width=dy.width // 2)
+    windows = window((dy.height, dy.width), 2, 2)
+    unpool = Unpooling(windows, pooled, replace(pooled, dtype="uint8"))
+    check_transforms(lab.assembly(replace(found, unpool=unpool), machine), machine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vecgrad.kernels import access
@@ -62,20 +63,22 @@ class UnpooledPatches(Patches):
         """Un-pooling twice would cost more than memory does: where registers do not hold the patch, lines are stored."""
         if self.unpool is None:
             return super().lines(b, scratch, rows, columns, vector, lanes)
-        patch = self._unpooled(b, rows, columns, vector, lanes)
+        pixels = self._unpooled(b, rows, columns, vector, lanes)
+        inside = [column for column, there in enumerate(columns) if there is not False]
         if self.size * self.size <= b.machine.registers // 2:
+            patch = {column: pixels(column) for column in inside}
             return self.down(b, lambda column: patch[column].__getitem__, columns)
         place = b.at(scratch, super().scratch_bytes)
 
         def at(row: int, column: int) -> Value:
             return b.at(place, (row * self.size + column) * _LINE)
 
-        for column, pixels in patch.items():
-            for row, value in enumerate(at_all(self.step, b, pixels.__getitem__)):
+        for column in inside:
+            for row, value in enumerate(at_all(self.step, b, pixels(column).__getitem__)):
                 b.store(value, at(row, column), self.item)
         return lambda pair, rows: [
             [
-                b.load(b.vector, at(PAIRS[pair][row], column), self.item) if column in patch else b.zero()
+                b.load(b.vector, at(PAIRS[pair][row], column), self.item) if column in inside else b.zero()
                 for column in range(self.size)
             ]
             for row in rows
@@ -83,8 +86,8 @@ class UnpooledPatches(Patches):
 
     def _unpooled(
         self, b: Builder, rows: list[Value], columns: list[Inside], vector: Value, lanes: int
-    ) -> dict[int, list[Value]]:
-        """The pixels of a patch by columns: a window's gradient where its index says so, else 0."""
+    ) -> Callable[[int], list[Value]]:
+        """The pixels of a column of the patch: a window's gradient where its index says so, else 0."""
         assert self.unpool is not None
         tall, wide_ = self.unpool.window.kernel
         top, left = self._windows(0).start, self._windows(1).start
@@ -92,32 +95,32 @@ class UnpooledPatches(Patches):
         half = len(rows) // 2
         gradients = [b.opaque(b.entry(row, entry)) for row in rows[:half]]
         indices = [b.opaque(b.around(row, entry)) for row in rows[half:]]
-        found: dict[int, list[Value]] = {}
-        met: dict[int, list[Value]] = {}
-
-        def windows(window_col: int) -> list[Value]:
-            """Of a column of windows: the gradients, behind them the indices."""
-            assert self.unpool is not None
-            moved = (window_col - left) * self.unpool.dy.pitch
-            read = [b.load_lanes(b.around(place, moved * self.item), lanes) for place in gradients]
-            dtype = self.unpool.index.dtype
-            return [
-                *read, *(wide(b, access.raw_lanes(b, b.around(place, moved), dtype, lanes)) for place in indices)
-            ]  # fmt: skip
-
         nothing = [b.zero()] * half + [b.zero(integers(b))] * half
-        for column, inside in enumerate(columns):
+
+        def read(number: int) -> list[Value]:
+            """A column of windows: the gradients, behind them the indices."""
+            assert self.unpool is not None
+            moved, dtype = (number - left) * self.unpool.dy.pitch, self.unpool.index.dtype
+            pooled = [b.load_lanes(b.around(place, moved * self.item), lanes) for place in gradients]
+            which = [access.raw_lanes(b, b.around(place, moved), dtype, lanes) for place in indices]
+            return [*pooled, *(wide(b, index) for index in which)]
+
+        @functools.cache
+        def windows(number: int) -> list[Value]:
+            """The same, of windows that may lie outside: as their columns do."""
+            inside = columns[max(number * wide_ - self.left, 0)]
+            make = functools.partial(read, number)
+            return b.either(inside, make, nothing) if isinstance(inside, Value) else make()
+
+        def pixels(column: int) -> list[Value]:
             window_col, c = divmod(self.left + column, wide_)
-            if inside is False:
-                continue
-            if window_col not in met:
-                make = functools.partial(windows, window_col)
-                met[window_col] = b.either(inside, make, nothing) if isinstance(inside, Value) else make()
-            found[column] = []
+            met = windows(window_col)
+            found = []
             for row in range(self.size):
                 window_row, r = divmod(self.top + row, tall)
-                n = window_row - top
-                dy, which = met[window_col][n], met[window_col][half + n]
+                dy, which = met[window_row - top], met[half + window_row - top]
                 chosen = b.let(f"<{b.lanes} x i1>", f"icmp eq {which}, {ordinal(b, c * tall + r).text}")
-                found[column].append(b.select(chosen, dy, b.zero()))
-        return found
+                found.append(b.select(chosen, dy, b.zero()))
+            return found
+
+        return pixels
