@@ -15,8 +15,8 @@ import pytest
 from tests.kernels.test_conv_code import HOT_BYTES, bodies, loops
 
 from vecgrad.kernels import algorithm, registry
-from vecgrad.kernels._winograd_gather import Shape
 from vecgrad.kernels._winograd_grid import Needed
+from vecgrad.kernels._winograd_shape import Shape
 from vecgrad.spec.geometry import Conv, window
 from vecgrad.spec.kernel import Unpooling, WinogradTile
 from vecgrad.spec.machine import AVX2, AVX512, NEON, Machine
@@ -58,7 +58,7 @@ def check_transforms(assembly: str, machine: Machine) -> None:
     every = loops(assembly, machine)
     hot = {blocks: body for blocks, body in every.items() if body.count(_SUBTRACT) >= 3}
     depths = {blocks: _depth(blocks, hot) for blocks in hot}
-    # Forward and data gradient have two transforms, a weight gradient three; one walks pixels inside.
+    # Forward and data gradient have two transforms, a weight gradient three; the way back walks lines inside.
     assert sum(body.count(_OPERATION) >= 72 and depths[blocks] <= 1 for blocks, body in hot.items()) >= 2
     for blocks, body in hot.items():
         if depths[blocks] > 1:
@@ -70,7 +70,7 @@ def check_transforms(assembly: str, machine: Machine) -> None:
         assert body.on_stack <= (0.3 if depths[blocks] or not machine.fma else 0.15) * operations, about
         # The least is that of a map of gradients: 10 vectors read or written for 8 operations.
         assert body.loads <= 1.25 * 1.4 * operations, about
-        # A loop over tiles holds one over vectors for each kind of tile, of which a tile walks one.
+        # A tile's loop is entered once for its vectors: what must fit the instruction cache is the loop over these.
         assert depths[blocks] or body.nbytes <= HOT_BYTES, about
 
 

@@ -1,4 +1,4 @@
-"""The text of a function: instructions with names, and the blocks between which control flows."""
+"""The text of a function: named instructions, integers that count and address, and the blocks between which control flows."""
 
 from __future__ import annotations
 

@@ -66,8 +66,10 @@ class UnpooledPatches(Patches):
         pixels = self._unpooled(b, rows, columns, vector, lanes)
         inside = [column for column, there in enumerate(columns) if there is not False]
         if self.size * self.size <= b.machine.registers // 2:
+            # Zeros where windows lie outside: no column needs to be asked again.
             patch = {column: pixels(column) for column in inside}
-            return self.down(b, lambda column: patch[column].__getitem__, columns)
+            known: list[Inside] = [there is not False for there in columns]
+            return self.down(b, lambda column: patch[column].__getitem__, known)
         place = b.at(scratch, super().scratch_bytes)
 
         def at(row: int, column: int) -> Value:
@@ -93,7 +95,7 @@ class UnpooledPatches(Patches):
         top, left = self._windows(0).start, self._windows(1).start
         entry = b.mul(vector, b.lanes)
         half = len(rows) // 2
-        gradients = [b.opaque(b.entry(row, entry)) for row in rows[:half]]
+        gradients = [b.opaque(b.around(row, b.mul(entry, self.item))) for row in rows[:half]]
         indices = [b.opaque(b.around(row, entry)) for row in rows[half:]]
         nothing = [b.zero()] * half + [b.zero(integers(b))] * half
 

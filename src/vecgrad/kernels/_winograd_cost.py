@@ -31,9 +31,11 @@ _SUMS = 450.0
 # Cycles for a vector of weights into the domain after an update, beyond a direct pack's; where all of them fit the second
 # cache, and where not.
 _PACK_NEAR, _PACK_FAR = 250.0, 600.0
-# The parts of a product's loads, and of the weights that come from the second-level cache meanwhile, that take time of their own
-# (every tile tried on 64 to 256 channels: 6 × 4 is the fastest on 64, 8 × 2 from 128 on, by 3 to 12 %).
+# The parts of a register tile's loads, beside what every tile is charged with, and of the weights that come to it from further
+# away than the first-level cache that take time of their own (from measurements of a dozen tiles on 32 to 256 channels).
 _LOADS, _FETCHED = 0.25, 0.3
+# Tiles of a block, at most; where many inputs make many weights, which are read for each block, and the caches have room.
+_BLOCK, _LARGE_BLOCK = 32, 36
 # It must promise so much less to be used: direct kernels are exact on integers, and cost no transformed weights.
 _WORTH = 0.85
 
@@ -142,41 +144,32 @@ def gather_tile(inner: int, outer: int, tiles: int, machine: Machine) -> Winogra
     """The cut of ``tiles`` tiles: the least predicted time of the products, then a block that the caches hold."""
     lanes = machine.lanes("float32")
     total = -(-outer // lanes)
-    nbytes = PLANES * inner * total * lanes * 4
-    weights = _FETCHED * nbytes / _FAR if nbytes > machine.l2 // 2 else 0.0
+    plane = inner * total * lanes * 4
+    streamed = _FETCHED * plane / _FAR if PLANES * plane > machine.l2 // 2 else 0.0
     found = []
     for vectors in range(1, min(total, 4) + 1):
         for scalars in range(1, min(most_scalars(machine, vectors, 1), max(tiles, 1)) + 1):
-            block = _block(inner, vectors * lanes, tiles, scalars, machine)
+            block = _block(inner, tiles, scalars, machine)
             blocks, rest = divmod(tiles, block)
             groups = blocks * (block // scalars) + -(-rest // scalars)
             one = inner * _step_cycles(inner, scalars, vectors, machine) + 2 * scalars * vectors
-            turns = blocks + bool(rest)
-            found.append(
-                (
-                    groups * one * -(-total // vectors) + turns * weights / PLANES,
-                    -vectors,
-                    WinogradTile(vectors, scalars, block),
-                )
-            )
+            cycles = groups * one * -(-total // vectors) + (blocks + bool(rest)) * streamed
+            found.append((cycles, -vectors, WinogradTile(vectors, scalars, block)))
     return min(found, key=lambda each: each[:2])[2]
 
 
 def _step_cycles(inner: int, scalars: int, vectors: int, machine: Machine) -> float:
-    """Of a register tile's step in a sum over ``inner`` channels: arithmetic, and what of its loads and of weights that the
-    first-level cache does not hold from one tile to the next is not hidden behind it.
+    """Of a register tile's step in a sum over ``inner`` channels: its arithmetic, and what of its loads does not hide behind it.
 
-    Half of that cache is taken to be the tiles' and the products'.
+    A block's weights and a register tile's inputs are taken to stay in the first-level cache as far as they fill half of it,
+    and weights to be all gone before the next register tile where both would fill the whole.
     """
     width = machine.lanes("float32") * 4
     half = machine.l1 // 2
     beyond = (vectors * width + scalars * 4) * inner - half
     far = min(max(beyond / half, 0.0), 1.0) * vectors * width
-    return (
-        bundle_cycles(scalars, vectors, 1, scalars, far)
-        + _LOADS * (scalars + vectors) / 2
-        + _FETCHED * far / _NEAR
-    )
+    loads = _LOADS * (scalars + vectors) / 2
+    return bundle_cycles(scalars, vectors, 1, scalars, far) + loads + _FETCHED * far / _NEAR
 
 
 def wide_tile(vectors: int, tiles: int, machine: Machine) -> tuple[WinogradTile, int, int]:
@@ -198,11 +191,10 @@ def wide_tile(vectors: int, tiles: int, machine: Machine) -> tuple[WinogradTile,
     return WinogradTile(-wide, scalars, block), chunk, together
 
 
-def _block(inner: int, outer: int, tiles: int, scalars: int, machine: Machine) -> int:
-    """Tiles of a block, in whole register tiles: about 32, a few more where many weights are read for each block."""
-    held = Domain(36, inner, 4).nbytes + Domain(36, outer, 4).nbytes
-    most = 36 if inner > 128 and held <= machine.l2 else 32
-    most = max(most // scalars, 1) * scalars
+def _block(inner: int, tiles: int, scalars: int, machine: Machine) -> int:
+    """Tiles of a block, in whole register tiles."""
+    room = Domain(_LARGE_BLOCK, inner, 4).nbytes <= machine.l2 * 3 // 4
+    most = max((_LARGE_BLOCK if inner > 128 and room else _BLOCK) // scalars, 1) * scalars
     whole = -(-tiles // scalars) * scalars
     if whole <= most:
         return whole

@@ -1,13 +1,13 @@
 """The generator of Winograd's forward pass and data gradient, with packed weights.
 
 Loops: blocks of tiles (which may cross images) → into the Winograd domain → plane → block of output channels → register
-tiles of tiles × channels → input channels; then the block's tiles come back, and their epilogue stores them. All between
-input and output stays in scratch that fits the second-level cache.
+tiles of tiles × channels → input channels; then the block's tiles come back, and their epilogue stores them. Where there are
+more output channels than input channels a block of them goes all the way before the next. All between input and output
+stays in scratch that fits the second-level cache.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 from vecgrad.kernels import _winograd_steps as steps
@@ -17,126 +17,16 @@ from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Contraction, Level
 from vecgrad.kernels._epilogue import Places
 from vecgrad.kernels._pooled import writer
-from vecgrad.kernels._unpooled import UnpooledPatches
-from vecgrad.kernels._winograd_grid import PLANES, Grid, Needed
-from vecgrad.kernels._winograd_tiles import Domain, Patches, apart
+from vecgrad.kernels._winograd_grid import PLANES
+from vecgrad.kernels._winograd_shape import Shape
 from vecgrad.kernels.builder import Builder, Index, Value
-from vecgrad.spec.kernel import WinogradDxSpec, WinogradPackSpec, WinogradSpec
-from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.tensor import Layout
-from vecgrad.spec.winograd import INPUTS, OUTPUTS, TAPS
+from vecgrad.spec.winograd import INPUTS, OUTPUTS
 
 _LINE = 64
 # Tiles from one whose epilogue is computed to the one whose places are fetched.
 _SOON = 2
 _Fetching = list[tuple[Ahead, Value]]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the generator needs to know about a spec: what is read, what is written, where scratch lies."""
-
-    spec: WinogradSpec
-    machine: Machine
-
-    @property
-    def forward(self) -> bool:
-        return not isinstance(self.spec, WinogradDxSpec)
-
-    @property
-    def item(self) -> int:
-        return ITEM_BYTES[self.spec.output.dtype]
-
-    @property
-    def lanes(self) -> int:
-        return self.machine.lanes(self.spec.output.dtype)
-
-    @property
-    def pack(self) -> WinogradPackSpec:
-        """The order of the weights."""
-        return WinogradPackSpec(
-            self.spec.conv, "forward" if self.forward else "dx", self.spec.tile.vectors * self.lanes
-        )
-
-    @property
-    def vectors(self) -> int:
-        """Vectors of output channels."""
-        return -(-self.pack.outer // self.lanes)
-
-    @property
-    def grid(self) -> Grid:
-        return Grid(self.spec.output.height, self.spec.output.width)
-
-    @property
-    def needed(self) -> Needed:
-        """The number at infinity is part of a row's (column's) fourth output alone."""
-        return Needed(self.grid)
-
-    @property
-    def patches(self) -> Patches:
-        """Row i of a data gradient reads rows i + before − 2 … i + before of dy (2.30): it is padded by 2 − before."""
-        window = self.spec.conv.window
-        before = [
-            axis.before if self.forward else TAPS - 1 - axis.before for axis in (window.rows, window.cols)
-        ]
-        return UnpooledPatches(
-            self.spec.input,
-            self.grid,
-            INPUTS,
-            -before[0],
-            -before[1],
-            steps.inputs,
-            self.pack.inner,
-            self.item,
-            self.spec.unpool,
-        )
-
-    @property
-    def streamed(self) -> bool:
-        """Whether the weights take more than half of the second-level cache, whose other half is the tiles'."""
-        return self.pack.entries * self.item > self.machine.l2 // 2
-
-    @property
-    def together(self) -> int:
-        """Blocks of weights that a plane's inputs meet before the next plane's turn.
-
-        All of them, so that inputs come from far away once and not for each block, unless the products then take more room
-        than the inputs: these stay for every block, and the products of one at a time lie beside them.
-        """
-        return self.pack.blocks if self.pack.outer <= self.pack.inner else 1
-
-    @property
-    def in_place(self) -> bool:
-        """Whether a plane's products may lie where the inputs of the plane before were."""
-        return self.together == self.pack.blocks
-
-    @property
-    def inputs(self) -> Domain:
-        return Domain(self.spec.tile.block, self.pack.inner, self.item, self._plane)
-
-    @property
-    def products(self) -> Domain:
-        return Domain(self.spec.tile.block, self.together * self.pack.block, self.item, self._plane)
-
-    @property
-    def _plane(self) -> int:
-        """From a plane to the next, of products that lie in place of inputs."""
-        channels = max(self.pack.inner, self.pack.blocks * self.pack.block)
-        return Domain(self.spec.tile.block, channels, self.item).plane if self.in_place else 0
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """Where in scratch lie: the patches' memory, products, inputs, columns between passes; then the end."""
-        sizes = (
-            self.patches.scratch_bytes,
-            self._plane if self.in_place else self.products.nbytes,
-            self.inputs.nbytes,
-            OUTPUTS * INPUTS * _LINE,
-        )
-        places = [0]
-        for size in sizes:
-            places.append(places[-1] + apart(size))
-        return tuple(places)
 
 
 class Generator:
@@ -184,12 +74,15 @@ class Generator:
             )
             counts = s.needed.between(b, loop.i, b.add(loop.i, count))
             ahead = self._ahead(loop.i)
-            with b.loop(first, last, step=s.together) as part:
-                end = b.least(last, b.add(part.i, s.together))
+            with b.loop(first, last, step=s.blocks_together) as here:
+                following = b.least(last, b.add(here.i, s.blocks_together))
                 with b.loop(0, PLANES) as plane:
-                    self._multiply(counts, plane.i, part.i, end, ahead)
+                    self._multiply(counts, plane.i, here.i, following, ahead)
                 vectors = s.pack.block // b.lanes
-                self._write(loop.i, count, b.mul(part.i, vectors), b.mul(b.sub(end, part.i), vectors))
+                all_vectors: Index = vectors
+                if s.blocks_together > 1:
+                    all_vectors = b.mul(b.sub(following, here.i), vectors)
+                self._write(loop.i, count, b.mul(here.i, vectors), all_vectors)
 
     def _ahead(self, first: Value) -> _Fetching:
         """What to fetch while the block from tile ``first`` on is multiplied: the next one's pixels, this one's places.
@@ -264,19 +157,25 @@ class Generator:
             w = self._packed(block.i, plane)
             more = b.icmp("slt", b.add(block.i, 1), last)
             following = self._packed(
-                b.select(more, b.add(block.i, 1), first), b.add(plane, b.select(more, b.int64(0), b.int64(1)))
+                b.select(more, b.add(block.i, 1), first),
+                b.select(more, plane, b.rem(b.add(plane, 1), PLANES)),
             )
             channel = b.mul(block.i, s.pack.block * s.item)
-            part = b.at(m, b.mul(b.sub(block.i, first), s.pack.block * s.item))
+            products = b.at(m, b.mul(b.sub(block.i, first), s.pack.block * s.item))
+            visit = (
+                b.add(b.mul(plane, s.pack.blocks), block.i)
+                if s.in_place
+                else b.add(b.mul(block.i, PLANES), plane)
+            )
             with b.loop(0, s.needed.of_plane(b, plane, groups)) as group:
                 turn = b.add(b.mul(plane, most), group.i)
                 for n, (place, start) in enumerate(ahead):
                     if n == 0:
-                        place.fetch(b, start, b.add(b.mul(block.i, PLANES * most), turn))
+                        place.fetch(b, start, b.add(b.mul(visit, most), group.i))
                     else:
                         place.fetch(b, b.around(start, channel), turn)
                 here = b.at(a, b.mul(group.i, tile.scalars * s.inputs.tile))
-                there = b.at(part, b.mul(group.i, tile.scalars * s.products.tile))
+                there = b.at(products, b.mul(group.i, tile.scalars * s.products.tile))
                 contraction = Contraction(
                     b, offsets, tile.vectors, 1, b.lanes * b.item, streams=self._following(following, group.i)
                 )
@@ -316,7 +215,8 @@ class Generator:
         """Vectors ``start`` … of the channels of the tiles back from the Winograd domain, to the output."""
         b, s = self.b, self.shape
         rows = self.spec.epilogue.covered(self.spec.output)[0]
-        here = b.least(vectors, b.sub(s.vectors, start))
+        whole = isinstance(vectors, int) and s.vectors % vectors == 0
+        here = vectors if whole else b.least(vectors, b.sub(s.vectors, start))
         with b.loop(0, count) as each:
             image, row, col = s.grid.place(b, b.add(first, each.i))
             height = b.least(OUTPUTS, b.sub(rows, row))

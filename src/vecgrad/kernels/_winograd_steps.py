@@ -28,7 +28,7 @@ _N_A, _N_B = 2 * _A**2 * (_A**2 - _B**2), 2 * _B**2 * (_B**2 - _A**2)
 
 
 def inputs(b: Builder, d: Read, pair: int) -> list[Value]:
-    """Two rows of Bᵀ d: six inputs of four outputs, at a pair of points (12 operations in all)."""
+    """Two rows of Bᵀ d: six inputs of four outputs, at a pair of points (12 operations in all, 14 one pair after the other)."""
     # M(x) = x (x² − a²)(x² − b²), M / (x ∓ a) = (x² ± a x)(x² − b²), and a² b² = 1.
     a_square, b_square = _number(b, _A**2), _number(b, _B**2)
     if pair == 2:
@@ -64,7 +64,7 @@ def gradients(b: Builder, y: Read, pair: int) -> list[Value]:
 
 def once(read: Read) -> Read:
     """The same, each place once."""
-    return functools.lru_cache(maxsize=None)(read)
+    return functools.cache(read)
 
 
 def at_all(step: Step, b: Builder, values: Read) -> list[Value]:

@@ -1,8 +1,8 @@
 """Tiles of images into the Winograd domain: blocks of n × n pixels become 36 numbers for each channel.
 
 The tiles of all images are numbered one behind the other, so that a block of them may cross images. Columns outside the
-map are skipped, rows outside it read from a line of zeros. Nothing is stored between the two passes of a transform, columns
-then rows: they take two of six rows at a time.
+map are skipped, rows outside it read from a line of zeros. The two passes of a transform, columns then rows, take as many of
+the six rows at a time as registers hold between them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def apart(nbytes: int) -> int:
 class Domain:
     """Memory for the 36 planes of a block of tiles: ``tiles`` rows of ``channels`` entries each. Sizes in bytes.
 
-    least: from a plane to the next.
+    least: as far apart as planes are at least.
     """
 
     tiles: int
@@ -234,8 +234,8 @@ class Patches:
     ) -> None:
         """The second pass, along the lines and out, some rows of planes at a time. target: of each kind of plane.
 
-        A pair of rows has twelve numbers between the passes, as many as 32 registers hold beside the rest; of 16 registers
-        each row has them to itself. Pixels are read again for the next rows.
+        Of a pair of rows there are twelve numbers between the passes, which 32 registers hold beside the rest; with 16 it is
+        one row's turn after the other. Pixels are read again for the next rows.
         """
         for n, pair in enumerate(PAIRS):
             for both in [(0, 1)] if b.machine.registers >= 32 else [(0,), (1,)]:

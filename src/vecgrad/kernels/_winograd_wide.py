@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._runs import fill_run
-from vecgrad.kernels._winograd_gather import Generator, Shape
+from vecgrad.kernels._winograd_gather import Generator
+from vecgrad.kernels._winograd_shape import Shape
 from vecgrad.kernels._winograd_tiles import PLANES, Domain, Patches, apart
 from vecgrad.kernels.builder import Index, Value
 from vecgrad.kernels.winograd_pack import Packing

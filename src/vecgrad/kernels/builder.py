@@ -124,7 +124,7 @@ class Builder(Flow):
         )
 
     def around(self, pointer: Value, offset: Index) -> Value:
-        """As ``at``, where the result may lie outside of the memory that ``pointer`` belongs to: to be fetched, or moved on."""
+        """As ``at``, where ``pointer`` or the result may lie outside of the memory that they belong to."""
         return self.let("ptr", f"getelementptr i8, ptr {pointer.text}, i64 {self._index(offset).text}")
 
     def entry(self, pointer: Value, index: Index, dtype: str | None = None) -> Value:

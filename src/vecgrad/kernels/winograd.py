@@ -6,7 +6,8 @@ Weights come packed, in the domain (``_winograd_gather``), or as they are, and t
 from __future__ import annotations
 
 from vecgrad.kernels._winograd_cost import Wide, gather_cycles, refusal, seconds
-from vecgrad.kernels._winograd_gather import Generator, Shape
+from vecgrad.kernels._winograd_gather import Generator
+from vecgrad.kernels._winograd_shape import Shape
 from vecgrad.kernels._winograd_tiles import Grid
 from vecgrad.kernels._winograd_wide import WideGenerator, WideShape
 from vecgrad.kernels.offer import Offer, Refusal
