@@ -105,16 +105,16 @@ def test_a_load_for_each_product_is_seen(lab: Any) -> None:
         check_products(lab.assembly(found, AVX512), AVX512, replace(found.tile, vectors=6, scalars=6))
 
 
-@pytest.mark.parametrize("machine", [AVX512, AVX2, NEON], ids=lambda m: m.isa)
-def test_a_vector_on_the_stack_is_seen(lab: Any, machine: Machine) -> None:
+@pytest.mark.parametrize("target", [AVX512, AVX2, NEON], ids=lambda m: m.isa)
+def test_a_vector_on_the_stack_is_seen(lab: Any, target: Machine) -> None:
     """Planted into the assembly: one vector that is stored to the stack in the transform's innermost loop."""
-    assembly = lab.assembly(spec("forward", 64, machine), machine)
-    check_transforms(assembly, machine)
-    store = "\tstr\tq0, [sp, #16]\n" if machine is NEON else "\tvmovaps\t%ymm0, 32(%rsp)\n"
+    assembly = lab.assembly(spec("forward", 64, target), target)
+    check_transforms(assembly, target)
+    store = "\tstr\tq0, [sp, #16]\n" if target is NEON else "\tvmovaps\t%ymm0, 32(%rsp)\n"
     lines = assembly.splitlines(keepends=True)
     last = max(n for n, line in enumerate(lines) if "fsub" in line or "subps" in line)
     with pytest.raises(AssertionError):
-        check_transforms("".join([*lines[:last], store, *lines[last:]]), machine)
+        check_transforms("".join([*lines[:last], store, *lines[last:]]), target)
 
 
 @pytest.mark.parametrize(("channels", "streamed"), [(16, False), (256, True)])
@@ -146,12 +146,12 @@ def test_planes_that_nothing_needs_are_left_out(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize("kind", ["dx", "dw"])
-@pytest.mark.parametrize("machine", [AVX512, AVX2], ids=lambda m: m.isa)
-def test_un_pooled_patches_leave_no_vector_on_the_stack(lab: Any, machine: Machine, kind: str) -> None:
+@pytest.mark.parametrize("target", [AVX512, AVX2], ids=lambda m: m.isa)
+def test_un_pooled_patches_leave_no_vector_on_the_stack(lab: Any, target: Machine, kind: str) -> None:
     """A column of windows at a time: all of a patch's pixels at once are more than there are registers."""
-    found = spec(kind, 64, machine)
+    found = spec(kind, 64, target)
     dy = found.input if kind == "dx" else found.dy
     pooled = replace(dy, height=dy.height // 2, width=dy.width // 2)
     windows = window((dy.height, dy.width), 2, 2)
     unpool = Unpooling(windows, pooled, replace(pooled, dtype="uint8"))
-    check_transforms(lab.assembly(replace(found, unpool=unpool), machine), machine)
+    check_transforms(lab.assembly(replace(found, unpool=unpool), target), target)

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vecgrad.kernels import access
-from vecgrad.kernels._choice import integers, ordinal, wide
 from vecgrad.kernels._winograd_steps import PAIRS, at_all
 from vecgrad.kernels._winograd_tiles import Inside, Lines, Patches
-from vecgrad.kernels.builder import Builder, Value
+from vecgrad.kernels.builder import LLVM_TYPE, Builder, Value
 from vecgrad.spec.kernel import Unpooling
 from vecgrad.spec.winograd import INPUTS
 
 _LINE = 64
+# Registers of which a transform takes most.
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ class UnpooledPatches(Patches):
         half = len(rows) // 2
         gradients = [b.opaque(b.around(row, b.mul(entry, self.item))) for row in rows[:half]]
         indices = [b.opaque(b.around(row, entry)) for row in rows[half:]]
-        nothing = [b.zero()] * half + [b.zero(integers(b))] * half
+        ordinals = f"<{b.lanes} x {LLVM_TYPE[self.unpool.index.dtype]}>"
+        nothing = [b.zero()] * half + [b.zero(ordinals)] * half
 
         def read(number: int) -> list[Value]:
             """A column of windows: the gradients, behind them the indices."""
@@ -105,24 +107,36 @@ class UnpooledPatches(Patches):
             moved, dtype = (number - left) * self.unpool.dy.pitch, self.unpool.index.dtype
             pooled = [b.load_lanes(b.around(place, moved * self.item), lanes) for place in gradients]
             which = [access.raw_lanes(b, b.around(place, moved), dtype, lanes) for place in indices]
-            return [*pooled, *(wide(b, index) for index in which)]
+            return [*pooled, *which]
+
+        def windows(number: int) -> tuple[Inside, Callable[[], list[Value]]]:
+            """Whether a column of windows lies in the map, as its columns do; what reads it."""
+            return columns[max(number * wide_ - self.left, 0)], functools.partial(read, number)
 
         @functools.cache
-        def windows(number: int) -> list[Value]:
-            """The same, of windows that may lie outside: as their columns do."""
-            inside = columns[max(number * wide_ - self.left, 0)]
-            make = functools.partial(read, number)
+        def held(number: int) -> list[Value]:
+            inside, make = windows(number)
             return b.either(inside, make, nothing) if isinstance(inside, Value) else make()
 
-        def pixels(column: int) -> list[Value]:
-            window_col, c = divmod(self.left + column, wide_)
-            met = windows(window_col)
+        def chosen(column: int, met: list[Value]) -> list[Value]:
             found = []
             for row in range(self.size):
                 window_row, r = divmod(self.top + row, tall)
                 dy, which = met[window_row - top], met[half + window_row - top]
-                chosen = b.let(f"<{b.lanes} x i1>", f"icmp eq {which}, {ordinal(b, c * tall + r).text}")
-                found.append(b.select(chosen, dy, b.zero()))
+                # Compared as they are stored: as wide as the lanes, their constants would take registers.
+                number = b.broadcast_constant(str((self.left + column) % wide_ * tall + r), ordinals)
+                here = b.let(f"<{b.lanes} x i1>", f"icmp eq {which}, {number.text}")
+                found.append(b.select(here, dy, b.zero()))
             return found
+
+        def pixels(column: int) -> list[Value]:
+            number = (self.left + column) // wide_
+            if b.machine.registers > _FEW:
+                return chosen(column, held(number))
+            # Windows, transform and constants do not fit side by side: each column reads its windows again.
+            inside, make = windows(number)
+            if isinstance(inside, Value):
+                return b.either(inside, lambda: chosen(column, make()), [b.zero()] * self.size)
+            return chosen(column, make())
 
         return pixels
