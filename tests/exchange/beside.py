@@ -6,12 +6,14 @@ are the velocities that a first step leaves, so they come from the training step
 A ReLU or a maximum that is decided by less than rounding makes the gradient jump, on either side and by chance, by a thousand
 times what rounding does. So gradients are compared on batches without such a decision, and so are the curves of networks that have
 few enough of them: ``margin`` measures how close the closest one is, and ``CASES`` holds the seeds of batches whose margin is wide
-in PyTorch. Nothing of vecgrad's has a say in them.
+in PyTorch. PyTorch's kernels, and so its rounding, are the processor's: each of these batches was found on one of several, and
+those are taken that are fit on the one at hand. Nothing of vecgrad's has a say in them.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -34,9 +36,9 @@ NCHW, LAST = torch.contiguous_format, torch.channels_last
 @dataclass(frozen=True)
 class Case:
     """rate: of learning. images: of a batch. seeds: of the batches on which gradients are compared in float32; few: their images,
-    where fewer are needed for the margin. curve: the seed of the curve's batches, of wide margin too; None: where a network
-    decides so much that no batches come near, so that each curve is a draw. Of so many ``draws`` each side's closest one is
-    compared, where the fewest decisions were rounding's.
+    where fewer are needed for the margin. curve: seeds of a curve's batches, of wide margin too, of which one is taken; none
+    where a network decides so much that no batches come near, so that each curve is a draw. Of so many ``draws`` each side's
+    closest one is compared, where the fewest decisions were rounding's.
 
     The rates are small because twenty steps of so few images are chaotic: at 0.01 PyTorch's own curves in float32 part
     by 0.1 and more within ten steps, and nothing could be seen beside that.
@@ -46,19 +48,14 @@ class Case:
     images: int
     seeds: tuple[int, ...]
     few: int = 0
-    curve: int | None = None
+    curve: tuple[int, ...] = ()
     draws: int = 6
-
-    @property
-    def curves(self) -> tuple[int, ...]:
-        """The seeds of the curves' batches."""
-        return tuple(range(self.draws)) if self.curve is None else (self.curve,)
 
 
 CASES: dict[str, Case] = {
-    "lenet5": Case(0.01, 8, (0, 1, 2, 3), curve=0),
-    "mnist_cnn": Case(0.001, 4, (0, 1, 2, 6), curve=227),
-    "vgg_small": Case(0.002, 4, (0, 1, 2, 3), curve=48),
+    "lenet5": Case(0.01, 8, (0, 1, 2, 3), curve=(0,)),
+    "mnist_cnn": Case(0.001, 4, (0, 1, 2, 6), curve=(227,)),
+    "vgg_small": Case(0.002, 4, (0, 1, 2, 3), curve=(48, 140, 200)),
     "vgg11": Case(0.001, 2, (2, 3)),
     "vgg16": Case(0.001, 2, (23, 45)),
     "resnet20": Case(0.0003, 4, (1, 2, 3, 4)),
@@ -237,8 +234,8 @@ Errors = dict[str, float]
 def gradient_errors(name: str) -> tuple[dict[str, Errors], Errors]:
     """({side: {parameter: distance from float64}}, {parameter: size}), root mean squares over the case's batches.
 
-    Sides: PyTorch's layouts, "direct", and "winograd" where any convolution is computed so. Raises ValueError for a
-    batch with a decision that rounding may change.
+    Sides: PyTorch's layouts, "direct", and "winograd" where any convolution is computed so. Left out are batches with a decision
+    that rounding may change on this processor; raises ValueError where that is each of them.
     """
     exact, nchw, last = Peer(name, torch.float64), Peer(name), Peer(name, layout=LAST)
     own = owns(name)
@@ -247,12 +244,16 @@ def gradient_errors(name: str) -> tuple[dict[str, Errors], Errors]:
     for seed in CASES[name].seeds:
         true, decided = exact.gradients(seed)
         first, decisions = nchw.gradients(seed)
-        if (found := margin(decided, decisions)) < MARGIN:
-            raise ValueError(f"{name}: the batch of seed {seed} has a margin of {found:.1f}, below {MARGIN}")
+        if margin(decided, decisions) < MARGIN:
+            continue
         sides = {"PyTorch NCHW": first, "PyTorch channels last": last.gradients(seed)[0]}
         for side, gradients in (sides | {key: each.gradients(seed) for key, each in own.items()}).items():
             squares.setdefault(side, []).append({key: _square(gradients[key] - true[key]) for key in true})
         sizes.append({key: _square(array) for key, array in true.items()})
+    if not sizes:
+        raise ValueError(
+            f"{name}: no batch of seeds {CASES[name].seeds} has a margin of {MARGIN} on this processor"
+        )
     return {side: _rms(found) for side, found in squares.items()}, _rms(sizes)
 
 
@@ -265,9 +266,16 @@ def _rms(rows: list[Errors]) -> Errors:
 
 
 @functools.cache
+def curves(name: str) -> tuple[int, ...]:
+    """The seeds of the curves that are compared: one of wide margin on this processor, else all draws."""
+    fit = (seed for seed in CASES[name].curve if curve_margin(name, seed) >= MARGIN)
+    return tuple(itertools.islice(fit, 1)) or tuple(range(CASES[name].draws))
+
+
+@functools.cache
 def exact_curves(name: str) -> tuple[Array, Array]:
     """PyTorch's losses in float64, and vecgrad's: of the first curve."""
-    seed = CASES[name].curves[0]
+    seed = curves(name)[0]
     return Peer(name, torch.float64).curve(seed), Own(name, "float64").curve(seed)
 
 
@@ -281,22 +289,18 @@ def distances(name: str) -> dict[str, float]:
     """Of each side's curves in float32 from PyTorch's in float64, rms over the steps; the smallest of several.
 
     The order of a batch's images is another side of PyTorch's where there is one curve.
-    Raises ValueError where batches of wide margin were promised and rounding may change a decision.
     """
-    case = CASES[name]
-    if case.curve is not None and (found := curve_margin(name, case.curve)) < MARGIN:
-        raise ValueError(f"{name}: its curve has a margin of {found:.1f}, below {MARGIN}")
+    seeds = curves(name)
     sides: dict[str, Own | Peer] = {
         f"PyTorch {text}{', turned' * turned}": Peer(name, layout=layout, turned=turned)
         for layout, text in ((NCHW, "NCHW"), (LAST, "channels last"))
-        for turned in ((False, True) if len(case.curves) == 1 else (False,))
+        for turned in ((False, True) if len(seeds) == 1 else (False,))
     }
     sides |= owns(name)
     exact = Peer(name, torch.float64)
-    true = {seed: exact.curve(seed) for seed in case.curves}
+    true = {seed: exact.curve(seed) for seed in seeds}
     return {
-        key: min(_distance(side.curve(seed), true[seed]) for seed in case.curves)
-        for key, side in sides.items()
+        key: min(_distance(side.curve(seed), true[seed]) for seed in seeds) for key, side in sides.items()
     }
 
 
