@@ -9,8 +9,9 @@ from vecgrad.kernels.taps import GatherAxis, gather_axes
 from vecgrad.spec.kernel import ConvDwSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 
-# Pixels of x or dy this many bytes apart share few cache sets: worth a compact copy.
-_FAR = 1024
+# Pixels of x or dy this many bytes apart share few cache sets: worth a compact copy. At a quarter of it a copy of dy is worth its
+# price where each of its vectors has so many products.
+_FAR, _PRODUCTS = 1024, 64
 # Rows of products must shrink to this part of all where those with padding are left out.
 _FEWER = 0.97
 
@@ -76,12 +77,13 @@ class DwShape:
 
     @property
     def x_staged(self) -> bool:
-        """Copied where there is padding, or where several taps read pixels of which only some channels are wanted and that lie
-        far apart."""
+        """Copied where there is padding, or where pixels of which only some channels are wanted lie far apart and are read again, by
+        several taps or for a task's other tiles of k."""
         if not (self.rows.inside and self.cols.inside):
             return True
         far = self.spec.input.pitch * self.item >= _FAR
-        return far and self.spec.conv.window.taps > 1 and self.spec.tile.c_block < self.spec.input.pitch
+        again = self.spec.conv.window.taps > 1 or self.spec.mode == "blocks"
+        return far and again and self.spec.tile.c_block < self.spec.input.pitch
 
     def rows_met(self, first: int, count: int) -> tuple[int, int]:
         """The rows of dy, first and end, that meet rows of the image through kernel rows ``first`` … first + count − 1."""
@@ -116,7 +118,9 @@ class DwShape:
         """Copied where whole vectors of k cannot be read in place, or lie far apart."""
         dy = self.spec.dy
         last = self.spec.conv.channels_out - self.filters + -(-self.straight // self.lanes) * self.lanes
-        return last > dy.pitch or dy.pitch * self.item >= _FAR
+        many = self.spec.conv.window.taps * min(self.spec.tile.c_block, self.channels) >= _PRODUCTS
+        far = self.k_tile < dy.pitch and dy.pitch * self.item >= (_FAR // 4 if many else _FAR)
+        return last > dy.pitch or far
 
     def dy_passes(self, count: int) -> bool:
         """Whether the copy of ``count`` output channels is made by the first tile that reads them.

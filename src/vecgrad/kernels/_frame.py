@@ -60,7 +60,7 @@ class Frame:
         if not self.staged:
             return self.source.row * self.item
         lines = -(-self.width * self.pixel_bytes // _LINE) * _LINE
-        return lines + _LINE if lines % _ALIAS == 0 else lines
+        return lines + _LINE if lines % (2 * _LINE if self.width == 1 else _ALIAS) == 0 else lines
 
     @property
     def image_bytes(self) -> int:
