@@ -61,6 +61,8 @@ CONVOLUTIONS = {
     "dilation and stride share a factor": Case((12, 13), 5, 8, (3, 2), stride=4, padding=3, dilation=2),
     "pixels alone": Case((5, 6), 24, 40, 1),
     "pixels alone, filters far apart": Case((5, 7), 20, 288, 1, images=5),
+    "pixels alone, 2 x 2 maps": Case((2, 2), 24, 40, 1, images=9),
+    "pixels alone, in groups": Case((3, 2), 12, 24, 1, groups=3, images=6),
     "pixels alone, stride 2": Case((8, 7), 8, 16, 1, stride=2),
     "4 x 4 maps": Case((4, 4), 64, 64, 3, padding="same", images=5),
     "2 x 2 maps": Case((2, 2), 16, 32, 3, padding="same", images=9),

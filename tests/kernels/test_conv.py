@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.corpus import CONVOLUTIONS, FEW, Case
 
 from vecgrad.kernels import registry
+from vecgrad.kernels._conv_shape import gather
 from vecgrad.kernels.choose import dw_spec, dx_spec, forward_spec
-from vecgrad.kernels.conv import gather
 from vecgrad.reference import ops
 from vecgrad.spec.kernel import ConvDwSpec, DwTile, Epilogue, Tile
 from vecgrad.spec.machine import AVX2, AVX512, Machine
@@ -272,6 +272,18 @@ def test_bits_are_those_of_any_tile(lab: Any, machine: Machine, tile: Tile) -> N
     a = Operands(lab, machine, replace(CONVOLUTIONS["odd channels"], padding=1, images=5), real=True)
     np.testing.assert_array_equal(a.forward(tile=tile), a.forward())
     np.testing.assert_array_equal(a.dx(tile=tile), a.dx())
+
+
+@pytest.mark.parametrize("cols", [1, 4, 5])
+@pytest.mark.parametrize("images", [1, 4, 9])
+def test_joined_images_have_the_bits_of_single_ones(
+    lab: Any, machine: Machine, images: int, cols: int
+) -> None:
+    """Nine images of 2 × 2 pixels, so many at a time: tiles end where images do not."""
+    a = Operands(lab, machine, CONVOLUTIONS["pixels alone, 2 x 2 maps"], real=True)
+    joined, single = Tile(2, images, 1, cols, 1, joined=True), Tile(2, 1, 1, 2, 1)
+    np.testing.assert_array_equal(a.forward(tile=joined), a.forward(tile=single))
+    np.testing.assert_array_equal(a.dx(tile=joined), a.dx(tile=single))
 
 
 @pytest.mark.parametrize(

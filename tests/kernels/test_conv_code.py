@@ -165,7 +165,8 @@ def test_inner_loops(lab: Any, any_machine: Machine, name: str) -> None:
             assert body.on_stack <= spills * body.products, about
             assert body.products <= 300, about
             assert body.nbytes <= HOT_BYTES, about
-        largest = max(found, key=lambda body: body.products)
+        # Of equal ones the one that copies what it reads runs once for many turns of the other.
+        largest = max(found, key=lambda body: (body.products, -body.loads))
         assert largest.loads <= loads * largest.products, f"{spec.kind} {spec.tile}\n{largest.text}"
 
 

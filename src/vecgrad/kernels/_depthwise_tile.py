@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vecgrad.kernels.conv import balanced
+from vecgrad.kernels._conv_shape import balanced
 from vecgrad.spec.geometry import Axis, Conv
 from vecgrad.spec.kernel import DepthwiseTile
 from vecgrad.spec.machine import Machine

@@ -77,8 +77,8 @@ class DwShape:
 
     @property
     def x_staged(self) -> bool:
-        """Copied where there is padding, or where pixels of which only some channels are wanted lie far apart and are read again, by
-        several taps or for a task's other tiles of k."""
+        """Copied where there is padding, or where pixels of which only some channels are wanted lie far apart and are read
+        again, by several taps or for a task's other tiles of k."""
         if not (self.rows.inside and self.cols.inside):
             return True
         far = self.spec.input.pitch * self.item >= _FAR

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from vecgrad.kernels._ahead import FAR
+from vecgrad.kernels._conv_shape import balanced, image_tiles
 from vecgrad.kernels._cost import MOST_SHARED, MOST_VECTORS, bundle_cycles, distinct, most_scalars
 from vecgrad.kernels._rim import Cut, Live, exact
-from vecgrad.kernels.conv import balanced, image_tiles
 from vecgrad.kernels.taps import AxisClass, GatherAxis, gather_axes
-from vecgrad.spec.geometry import Conv
+from vecgrad.spec.geometry import Conv, window
 from vecgrad.spec.kernel import Pooling, Tile
 from vecgrad.spec.machine import AVX512, ITEM_BYTES, Machine
-from vecgrad.spec.tensor import Layout
+from vecgrad.spec.tensor import Layout, size
 
 # Cycles to begin and end a tile: addresses, a branch guessed wrong. Then for each vector stored: caches fetch
 # lines in pairs, so that half of the traffic is lost on tiles one line wide where outputs are wider.
@@ -23,6 +24,8 @@ _STORE_CYCLES = 1.0
 _LINES = 128
 # Of an image's vector copied into a frame, once.
 _STAGED_CYCLES = 8.0
+# Pixels that joined images should have: few are left over for tiles of less than the best width.
+_JOINED = 64
 
 
 @functools.lru_cache(maxsize=1024)
@@ -36,6 +39,13 @@ def gather_tile(
     pool: Pooling | None = None,
 ) -> Tile:
     """The tile with the least predicted time for ``images`` images; with a ``pool`` one of whole windows."""
+    if pool is None and images > 1 and _joins(conv, input):
+        pixels = size(conv.window.out_size)
+        together = min(images, -(-_JOINED // pixels))
+        row = replace(conv, window=window((1, together * pixels), 1))
+        model = _model(row, direction, output.dtype, machine, 1, None)
+        best = min(map(model.placed, model.candidates()), key=model.cycles)
+        return replace(best, images=together, joined=True)
     model = _model(conv, direction, output.dtype, machine, images, pool)
     best = min(map(model.placed, model.candidates()), key=model.cycles)
     return replace(best, row_block=_row_block(best, model.rows, model.cols, input, machine))
@@ -46,6 +56,13 @@ def gather_cycles(conv: Conv, direction: str, dtype: str, images: int) -> float:
     """Of an image in chunks of ``images``, with the best tile, on one fixed processor."""
     model = _model(conv, direction, dtype, AVX512, images, None)
     return conv.groups * min(map(model.cycles, map(model.placed, model.candidates()))) / images
+
+
+def _joins(conv: Conv, input: Layout) -> bool:
+    """Whether all pixels are alike, and an image so small that nothing needs to be fetched ahead by rows."""
+    w = conv.window
+    alike = w.kernel == w.stride == (1, 1) and 1 < size(w.in_size) == size(w.out_size)
+    return alike and input.nbytes < FAR
 
 
 def _model(
@@ -148,9 +165,9 @@ class _Model:
     def _images(self, most: int) -> list[tuple[int, int]]:
         """(how many, of how many images): the tiles that share a chunk's images."""
         found, left = [], self.images
-        for size in image_tiles(most):
-            found.append((left // size, size))
-            left %= size
+        for each in image_tiles(most):
+            found.append((left // each, each))
+            left %= each
         return found
 
     def _line(self, tile: Tile, lines: int, wide: int, taps: int, live: Live | None, streams: bool) -> float:

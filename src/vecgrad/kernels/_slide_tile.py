@@ -10,8 +10,8 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vecgrad.kernels._conv_shape import balanced
 from vecgrad.kernels._cost import bundle_cycles
-from vecgrad.kernels.conv import balanced
 from vecgrad.spec.geometry import Axis, Conv
 from vecgrad.spec.kernel import SlideTile
 from vecgrad.spec.machine import AVX512, Machine

@@ -9,10 +9,10 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+from vecgrad.kernels._conv_shape import balanced
 from vecgrad.kernels._cost import bundle_cycles, most_scalars
 from vecgrad.kernels._winograd_grid import PLANES, Grid, Needed
 from vecgrad.kernels._winograd_tiles import Domain
-from vecgrad.kernels.conv import balanced
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import WinogradTile
 from vecgrad.spec.machine import Machine

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vecgrad.kernels import _winograd_cost as cost
+from vecgrad.kernels._conv_shape import gather
 from vecgrad.kernels._winograd_tiles import Grid
-from vecgrad.kernels.conv import gather
 from vecgrad.spec.kernel import ConvDxSpec, ConvSpec, WinogradSpec
 from vecgrad.spec.machine import Machine
 

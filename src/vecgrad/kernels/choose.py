@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+from vecgrad.kernels._conv_shape import gather
 from vecgrad.kernels._dw_tile import dw_tile, pixelwise
 from vecgrad.kernels._gather_tile import gather_tile
-from vecgrad.kernels.conv import gather
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import ConvDwSpec, ConvDxSpec, ConvSpec, Epilogue, PackSpec, Tile
 from vecgrad.spec.machine import Machine

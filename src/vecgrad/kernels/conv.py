@@ -7,127 +7,27 @@ been summed in registers from the first tap to the last.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from vecgrad.kernels import access
 from vecgrad.kernels._ahead import FAR, Region, Stream
 from vecgrad.kernels._contract import Accumulators, Contraction, Level, room
+from vecgrad.kernels._conv_shape import Gather, GatherSpec, balanced, gather, image_tiles
 from vecgrad.kernels._epilogue import Places
-from vecgrad.kernels._frame import Frame
 from vecgrad.kernels._pooled import writer
-from vecgrad.kernels._rim import Cut, Live, Pass, exact
+from vecgrad.kernels._rim import Cut, Live, Pass
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.offer import Offer, predicted
-from vecgrad.kernels.taps import AxisClass, GatherAxis, gather_axes
-from vecgrad.spec.kernel import SECTION, ConvDxSpec, ConvSpec
+from vecgrad.kernels.taps import AxisClass
+from vecgrad.spec.kernel import SECTION, ConvSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
-
-GatherSpec = ConvSpec | ConvDxSpec
-
-
-@dataclass(frozen=True)
-class Gather:
-    """A spec in the words that both directions share: what is read, what is written, by which taps."""
-
-    spec: GatherSpec
-    machine: Machine
-    rows: GatherAxis
-    cols: GatherAxis
-    channels_in: int
-    channels_out: int
-
-    @property
-    def groups(self) -> int:
-        return self.spec.conv.groups
-
-    @property
-    def item(self) -> int:
-        return ITEM_BYTES[self.spec.output.dtype]
-
-    @property
-    def block(self) -> int:
-        """Output channels of a block."""
-        return self.spec.tile.vectors * self.machine.lanes(self.spec.output.dtype)
-
-    @property
-    def blocks(self) -> int:
-        """Blocks in a group."""
-        return -(-self.channels_out // self.block)
-
-    @property
-    def row_block(self) -> int:
-        return min(self.spec.tile.row_block, self.rows.count)
-
-    @property
-    def weights_first(self) -> bool:
-        """Whether one block of weights meets all images before the next one does: in tasks of blocks, and where the
-        weights are too large for L2 to hold them for the next image. Then rows are staged for every block."""
-        nbytes = self.spec.conv.window.taps * self.channels_in * self.blocks * self.block * self.item
-        if self.spec.mode != "images":
-            return self.spec.mode == "blocks"
-        return nbytes * self.groups > self.machine.l2 // 2
-
-    @property
-    def staged(self) -> bool:
-        """Whether inputs are copied: not where no output reads padding or, if the tile says so, no product with it is left."""
-        if self.rows.inside and self.cols.inside:
-            return False
-        high = self.row_block if self.row_block < self.rows.count else 0
-        return self.spec.tile.staged or not exact(self.rows, self.cols, self.spec.tile.rows, high)
-
-    @property
-    def frame(self) -> Frame:
-        channels = self.channels_in if self.weights_first else self.channels_in * self.groups
-        return Frame(
-            self.rows,
-            self.cols,
-            self.spec.input,
-            channels,
-            self.spec.tile.images,
-            self.row_block,
-            self.staged,
-        )
-
-
-def gather(spec: GatherSpec, machine: Machine) -> Gather:
-    """``spec`` as a gather. channels_in and channels_out count one group's, on the side read and written."""
-    conv = spec.conv
-    rows, cols = gather_axes(conv.window, "forward" if isinstance(spec, ConvSpec) else "dx")
-    if spec.epilogue.pool is not None:
-        down, right = spec.epilogue.pool.covered
-        rows, cols = rows.only(down), cols.only(right)
-    c, k = conv.channels_in // conv.groups, conv.channels_out // conv.groups
-    return Gather(spec, machine, rows, cols, *((c, k) if isinstance(spec, ConvSpec) else (k, c)))
 
 
 def scratch_bytes(spec: GatherSpec, machine: Machine) -> int:
     """Bytes of scratch that the kernel uses."""
     return gather(spec, machine).frame.scratch_bytes
-
-
-def balanced(count: int, most: int, unit: int = 1) -> list[tuple[int, int, int]]:
-    """``count`` pixels in the fewest tiles of at most ``most``, as equal as can be in whole units: (first, end, width) of
-    each run.
-
-    >>> balanced(32, 6), balanced(8, 8), balanced(10, 6, 2)
-    ([(0, 12, 6), (12, 32, 5)], [(0, 8, 8)], [(0, 6, 6), (6, 10, 4)])
-    """
-    if unit > 1:
-        return [(a * unit, b * unit, n * unit) for a, b, n in balanced(count // unit, most // unit)]
-    tiles = -(-count // most)
-    wide = -(-count // tiles)
-    end = (count - tiles * (wide - 1)) * wide
-    return [(0, end, wide), (end, count, wide - 1)] if end < count else [(0, end, wide)]
-
-
-def image_tiles(images: int) -> list[int]:
-    """Image counts of the tiles that share a batch among them, largest first: the last takes one image each.
-
-    >>> image_tiles(12), image_tiles(1)
-    ([12, 4, 1], [1])
-    """
-    return sorted({images, max(images // 3, 1), 1}, reverse=True)
 
 
 # A group and a block of its output channels.
@@ -172,12 +72,19 @@ class _Generator:
         start: Index = 0
         for size in image_tiles(self.spec.tile.images):
             end = count if size == 1 else b.sub(count, b.rem(b.sub(count, start), size))
+            each, deep = (self._together(size), 1) if self.spec.tile.joined else (self, size)
             with (
                 b.loop(start, end, step=size) as loop,
-                b.loop(0, self.g.rows.count, step=self.g.row_block) as rows,
+                b.loop(0, each.g.rows.count, step=each.g.row_block) as rows,
             ):
-                self._row_block(loop.i, size, rows.i, block)
+                each._row_block(loop.i, deep, rows.i, block)
             start = end
+
+    def _together(self, images: int) -> _Generator:
+        found = copy.copy(self)
+        found.g = self.g.together(images)
+        found.frame = found.g.frame
+        return found
 
     def _row_block(self, image: Value, images: int, row: Value, block: _Block | None) -> None:
         b, g = self.b, self.g

@@ -16,10 +16,10 @@ from vecgrad.kernels import access
 from vecgrad.kernels._ahead import Ahead
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
+from vecgrad.kernels._conv_shape import image_tiles
 from vecgrad.kernels._epilogue import Places, Writer
 from vecgrad.kernels._runs import copy_run, fill_run
 from vecgrad.kernels.builder import Builder, Index, Loop, Value
-from vecgrad.kernels.conv import image_tiles
 from vecgrad.kernels.offer import Offer, Refusal, predicted
 from vecgrad.kernels.pack import Square
 from vecgrad.spec.geometry import Conv

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 from vecgrad.kernels import access
 from vecgrad.kernels._ahead import FAR
+from vecgrad.kernels._conv_shape import balanced
 from vecgrad.kernels._depthwise_tile import Run, free, lines, refusal
 from vecgrad.kernels._runs import fill_run
 from vecgrad.kernels.builder import Builder, Value
-from vecgrad.kernels.conv import balanced
 from vecgrad.kernels.offer import Offer, Refusal, predicted
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import ConvDwSpec

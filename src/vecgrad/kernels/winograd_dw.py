@@ -13,13 +13,13 @@ from vecgrad.kernels import _winograd_steps as steps
 from vecgrad.kernels._ahead import Ahead
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
+from vecgrad.kernels._conv_shape import balanced
 from vecgrad.kernels._runs import fill_run
 from vecgrad.kernels._unpooled import UnpooledPatches
 from vecgrad.kernels._winograd_cost import dw_cycles, refusal, seconds
 from vecgrad.kernels._winograd_grid import PLANES, Grid, Needed
 from vecgrad.kernels._winograd_tiles import Domain, Interleaved, Patches, apart
 from vecgrad.kernels.builder import Builder, Index, Value
-from vecgrad.kernels.conv import balanced
 from vecgrad.kernels.offer import Offer, Refusal
 from vecgrad.spec.kernel import WinogradDwSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine

@@ -18,6 +18,7 @@ class Tile:
     (a row's remainder is spread over its tiles). row_block: rows whose inputs are staged together.
     share: neighbouring kernel columns whose weights are held too, so that they share loads of inputs.
     staged: whether inputs are copied with the padding around them. If not, tiles have one row or all of them.
+    joined: the pixels of ``images`` images are one row, of which a tile holds ``cols``, wherever an image ends.
     """
 
     vectors: int
@@ -27,6 +28,7 @@ class Tile:
     row_block: int = 1
     share: int = 1
     staged: bool = True
+    joined: bool = False
 
 
 @dataclass(frozen=True)
