@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -16,7 +16,9 @@ import pytest
 from vecgrad.kernels import registry
 from vecgrad.kernels.choose import dw_spec, dx_spec, forward_spec
 from vecgrad.spec.geometry import Conv, window
+from vecgrad.spec.kernel import Epilogue
 from vecgrad.spec.machine import AVX512, Machine
+from vecgrad.spec.scalar import Operand
 from vecgrad.spec.tensor import Layout
 
 # Layers of the networks that people train on this: (size, C, K, kernel, stride).
@@ -192,4 +194,23 @@ def test_rows_of_large_images_are_fetched_where_products_leave_time(
     conv = Conv(window((size, size), kernel, stride), c, k)
     x, y = (Layout(*shape, AVX512.pitch(shape[2], "float32")) for shape in (conv.in_shape, conv.out_shape))
     spec, _ = forward_spec(conv, x, y, AVX512)
-    assert ("llvm.prefetch" in registry.generate(spec, AVX512)) == fetched
+    assert bool(_fetches(registry.generate(spec, AVX512), write=False)) == fetched
+
+
+@pytest.mark.parametrize("maps", [0, 1])
+@pytest.mark.parametrize("images", [1, 4])
+def test_what_a_tile_reads_and_writes_is_fetched_beside_its_products(images: int, maps: int) -> None:
+    """And the epilogue's vector for the channels is not."""
+    conv = Conv(window((8, 8), 1), 64, 64)
+    layout = Layout(8, 8, 64, 64)
+    inputs = (replace(layout, height=1, width=1, batched=False), layout)[: 1 + maps]
+    expr = Operand(0) + Operand(1) if not maps else Operand(0) + Operand(1) * Operand(2)
+    spec, _ = forward_spec(conv, layout, layout, AVX512, epilogue=Epilogue(expr, inputs), images=images)
+    text = registry.generate(spec, AVX512)
+    products = [block for block in re.split(r"\n(?=[\w.]+:)", text) if block.count("@llvm.fma") >= 12]
+    assert all(bool(_fetches(block, write=False)) == bool(maps) for block in products)
+    assert all(_fetches(block, write=True) for block in products)
+
+
+def _fetches(text: str, write: bool) -> list[str]:
+    return re.findall(rf"@llvm\.prefetch\S*\(ptr [^,]+, i32 {int(write)}", text)

@@ -55,13 +55,14 @@ class Stream:
     lines: int
     step: int
     pace: Fraction
+    write: bool = False
 
     def fetch(self, b: Builder, here: Value, steps: int) -> Value:
         """The pieces of ``steps`` steps from ``here`` on; where the next ones begin."""
         pieces = max(-int(-self.pace * steps // 1), 1)
         for piece in range(pieces):
             for line in range(self.lines):
-                b.prefetch(b.around(here, piece * self.step + line * _LINE))
+                b.prefetch(b.around(here, piece * self.step + line * _LINE), self.write)
         return b.around(here, pieces * self.step)
 
 

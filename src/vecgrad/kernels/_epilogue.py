@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
+from vecgrad.kernels._ahead import Stream
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Accumulators
 from vecgrad.kernels.access import converted
@@ -14,6 +17,7 @@ from vecgrad.spec.kernel import Epilogue
 from vecgrad.spec.tensor import Layout
 
 Step = tuple[int, int, int]
+_LINE = 64
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,23 @@ class Writer:
             for count in cases(b, block, last, usual, real):
                 if count:
                     self._store([row[vector] for row in sums], sources, at.pixels, vector, count, overwrite)
+
+    def streams(self, at: Places, vectors: int, steps: int | Fraction) -> list[Stream]:
+        """What a tile of pixels of one row reads and writes of maps, fetched while its products take ``steps`` steps."""
+        first = at.pixels[0]
+        if any(pixel[:2] != first[:2] for pixel in at.pixels):
+            return []
+        apart = at.pixels[-1][2] - first[2]
+        found = []
+        for number, source in enumerate(itertools.chain(*self._sources(at))):
+            layout = source.layout
+            if source.moves:
+                item = layout.nbytes // layout.entries
+                lines = -(-min(vectors * self._b.lanes, layout.channels) * item // _LINE)
+                step = apart // max(len(at.pixels) - 1, 1) * layout.pitch * item
+                pace = Fraction(len(at.pixels)) / steps
+                found.append(Stream(source.at(first, 0), lines, step, pace, number == self._inputs))
+        return found
 
     def _store(
         self,

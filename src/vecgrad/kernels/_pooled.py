@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 from vecgrad.kernels import access
+from vecgrad.kernels._ahead import Stream
 from vecgrad.kernels._choice import largest, narrow
 from vecgrad.kernels._epilogue import Places, Source, Step, Writer
 from vecgrad.kernels.builder import Builder, Value
@@ -73,6 +75,10 @@ class PooledWriter(Writer):
         there = Places(at.image, b.div(at.row, rows), b.div(at.col, cols), at.channel, ())
         found = [self._source(pointer, layout, there, self._pool.output) for pointer, layout in self._behind]
         return super()._sources(at)[0], found
+
+    def streams(self, at: Places, vectors: int, steps: int | Fraction) -> list[Stream]:
+        """Nothing: what is pooled is a quarter of a map or less."""
+        return []
 
     def _store(
         self,

@@ -183,12 +183,24 @@ class _Tiles:
         b, v = self.owner.b, self.owner.spec.tile.vectors
         pixels = [(n, r, c) for n in range(self.images) for r in range(rows) for c in range(cols)]
         sums = [[b.zero() for _ in range(v)] for _ in pixels]
+        places = self._places(i, j, pixels)
         if self.cols.taps:
             first = self._first_input(i, j)
             for number, each in enumerate(passes):
                 streams = self._following(i, j, rows, cols, number, len(passes))
+                if number == 0 and not self._in_sections:
+                    streams += self.owner.writer.streams(places, v, Fraction(self._steps, len(passes)))
                 self._pass(sums, pixels, each, first, live, streams)
-        self._write(sums, i, j, pixels)
+        self._write(sums, places)
+
+    @property
+    def _steps(self) -> int:
+        """Of a tile's products."""
+        return self.rows.taps * self.owner.g.channels_in * self.cols.taps
+
+    @property
+    def _in_sections(self) -> bool:
+        return self.owner.spec.conv.dense and self.owner.g.channels_in > SECTION
 
     def _following(self, i: Value, j: Value, rows: int, cols: int, number: int, passes: int) -> list[Stream]:
         """A tile's part in fetching what only the next row of tiles reads, in pass ``number`` of ``passes``.
@@ -201,7 +213,7 @@ class _Tiles:
         if frame.staged or not alone or self.owner.spec.input.nbytes < FAR:
             return []
         region = Region.of(self.owner.spec.input, g.rows, g.cols, rows, g.channels_in)
-        steps = self.rows.taps * g.channels_in * self.cols.taps
+        steps = self._steps
         lines = Fraction(region.all_lines * cols, g.cols.count * steps)
         if lines * room(rows * cols, tile.vectors) < Fraction(1, 2):
             return []
@@ -244,7 +256,7 @@ class _Tiles:
         a = b.around(first, b.add(b.mul(each.first, row.a_step), lowest))
         w = b.at(self.weights, b.mul(each.first, row.b_step))
         levels = [replace(row, count=each.count), channel, column]
-        if self.owner.spec.conv.dense and g.channels_in > SECTION:
+        if self._in_sections:
             found = contraction.in_sections([sums[n] for n in some], a, w, channel, SECTION)
         else:
             found = contraction.run([sums[n] for n in some], a, w, levels)
@@ -271,15 +283,17 @@ class _Tiles:
             Level(self.cols.taps, g.cols.tap_step * frame.pixel_bytes, g.cols.place_step * tap),
         ]
 
-    def _write(self, sums: Accumulators, i: Value, j: Value, pixels: list[tuple[int, int, int]]) -> None:
+    def _places(self, i: Value, j: Value, pixels: list[tuple[int, int, int]]) -> Places:
         b, g = self.owner.b, self.owner.g
         row = b.add(b.mul(b.add(i, self.row), g.rows.step), self.rows.start)
         col = b.add(b.mul(j, g.cols.step), self.cols.start)
-        places = Places(
-            self.image, row, col, self.channel, [(n, r * g.rows.step, c * g.cols.step) for n, r, c in pixels]
-        )
+        steps = [(n, r * g.rows.step, c * g.cols.step) for n, r, c in pixels]
+        return Places(self.image, row, col, self.channel, steps)
+
+    def _write(self, sums: Accumulators, places: Places) -> None:
+        g = self.owner.g
         rest = g.channels_out - (g.blocks - 1) * g.block
-        whole = g.groups == 1 and access.whole(b, self.owner.spec.output)
+        whole = g.groups == 1 and access.whole(self.owner.b, self.owner.spec.output)
         self.owner.writer.write(sums, places, self.block, g.blocks - 1, rest, whole)
 
 
