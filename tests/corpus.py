@@ -85,6 +85,7 @@ FEW = (
     "stride 3",
     "dilation and stride share a factor",
     "4 x 4 maps",
+    "pixels alone, 2 x 2 maps",
     "dense",
     "odd groups",
     "no images",
