@@ -31,15 +31,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of kernels' and programs' families of cases each runs on the widest instruction set and on one of the others, by its
-    name; what is left over is slow."""
+    """Of kernels' and programs' families of cases each runs on the widest instruction set; of three cases, by their names, one
+    runs on the next one too and one on the one behind that. What is left over is slow."""
     families = [item for item in items if {"kernels", "program"} & set(item.path.parts)]
     isas = list(dict.fromkeys(isa for item in families if (isa := _isa(item))))
+    others = dict(enumerate(isas[1:3]))
     for item in families:
         isa = _isa(item)
         if isa in isas[1:] and len(item.callspec.params) > 1:  # type: ignore[attr-defined]
             case = zlib.crc32(item.name.replace(isa, "").encode())
-            if isa != isas[1:][case % len(isas[1:])]:
+            if isa != others.get(case % 3):
                 item.add_marker(pytest.mark.slow)
 
 
