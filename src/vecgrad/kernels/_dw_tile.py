@@ -112,7 +112,8 @@ def pixelwise(conv: Conv, input: Layout, dy: Layout) -> tuple[Conv, Layout, Layo
 
 
 def _in_place(conv: Conv) -> bool:
-    """Whether x is read where it lies, each entry by a single tap: then no copy of it has to fit the first-level cache."""
+    """Whether each entry of x meets a single tap: then it is read where it lies, or of a task's copy a line of each pixel at a
+    time, and no block of it has to fit the first-level cache."""
     return conv.window.kernel == conv.window.stride == (1, 1) and not any(map(any, conv.window.padding))
 
 

@@ -60,6 +60,7 @@ class Frame:
         if not self.staged:
             return self.source.row * self.item
         lines = -(-self.width * self.pixel_bytes // _LINE) * _LINE
+        # Rows of one pixel are read one behind the other, so many of them should have sets of their own.
         return lines + _LINE if lines % (2 * _LINE if self.width == 1 else _ALIAS) == 0 else lines
 
     @property

@@ -184,7 +184,7 @@ class _Tiles:
         pixels = [(n, r, c) for n in range(self.images) for r in range(rows) for c in range(cols)]
         sums = [[b.zero() for _ in range(v)] for _ in pixels]
         places = self._places(i, j, pixels)
-        if self.cols.taps:
+        if self._steps:
             first = self._first_input(i, j)
             for number, each in enumerate(passes):
                 streams = self._following(i, j, rows, cols, number, len(passes))
