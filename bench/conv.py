@@ -97,7 +97,10 @@ class Run:
 def runs(
     case: Case, machine: Machine, dtype: str, batch: int | None = None, kind: algorithm.Algorithm = "auto"
 ) -> Iterator[Run]:
-    """The three directions, all images one chunk. Large weight gradients run as tasks of blocks, as in a plan."""
+    """The three directions, all images one chunk of a larger batch, so that no kernel cuts a single image into tasks.
+
+    Large weight gradients run as tasks of blocks, as in a plan.
+    """
     conv = case.conv
     x, y = case.layouts(machine, dtype)
     images = batch or max(1, min(128, machine.l2 * 3 // 4 // (x.nbytes + y.nbytes)))
@@ -110,7 +113,7 @@ def runs(
     for name in directions:
         source, target = (x, y) if name == "forward" else (y, x)
         found = algorithm.gather(
-            conv, name, source, target, machine, epilogue=Epilogue(), scalars=(), images=images, batch=images,
+            conv, name, source, target, machine, epilogue=Epilogue(), scalars=(), images=images, batch=images + 1,
             direct_by_blocks=False, algorithm=kind,
         )  # fmt: skip
         packed = w
