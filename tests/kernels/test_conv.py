@@ -111,12 +111,12 @@ class Operands:
         spec = spec if tile is None else replace(spec, tile=tile)
         return self._slabs(spec, np.full(self.w.size, np.nan, self.dtype)).reshape(self.w.shape)
 
-    def dw_by_blocks(self, groups: int) -> Any:
-        """The sum over image groups; slabs lie further apart than they are long."""
+    def dw_by_blocks(self, groups: int, wide: int = 1) -> Any:
+        """The sum over image groups; slabs lie further apart than they are long. wide: blocks that a task takes."""
         stride = self.w.size + 5
         spec = dw_spec(
             self.conv, self.x_layout, self.y_layout, self.machine, mode="blocks", image_groups=groups,
-            images_per_group=-(-max(self.case.images, 1) // groups), slab_stride=stride,
+            images_per_group=-(-max(self.case.images, 1) // groups), slab_stride=stride, wide=wide,
         )  # fmt: skip
         slabs = self._slabs(spec, np.full(groups * stride, np.nan, self.dtype)).reshape(groups, stride)
         assert np.isnan(slabs[:, self.w.size :]).all()

@@ -15,12 +15,14 @@ from tests.kernels.test_conv import Operands, cases, same
 from vecgrad.kernels import registry
 from vecgrad.kernels._dw_ahead import Region
 from vecgrad.kernels._dw_shape import DwShape
-from vecgrad.kernels._dw_tile import dw_tile, pixelwise
+from vecgrad.kernels._dw_tile import dw_blocks, dw_tile, pixelwise
+from vecgrad.kernels.algorithm import weight_gradient
 from vecgrad.kernels.choose import dw_spec
 from vecgrad.kernels.taps import gather_axes
+from vecgrad.plan.accumulate import image_groups
 from vecgrad.reference import ops
 from vecgrad.spec.geometry import Conv, window
-from vecgrad.spec.kernel import DwTile
+from vecgrad.spec.kernel import ConvDwSpec, DwTile
 from vecgrad.spec.machine import AVX2, AVX512, BASELINE, Machine
 from vecgrad.spec.tensor import Layout
 
@@ -80,7 +82,8 @@ def test_bits_are_those_of_straight_filters(lab: Any, machine: Machine, name: st
 def test_filters_are_turned_where_lanes_would_be_idle() -> None:
     def of(c: int, k: int, kernel: int, size: int, machine: Machine = AVX512) -> int:
         conv = Conv(window((size, size), kernel, padding="same"), c, k)
-        return dw_tile(conv, Layout(size, size, k, -(-k // 16) * 16), machine).turned
+        x = Layout(size, size, c, -(-c // 16) * 16)
+        return dw_tile(conv, x, Layout(size, size, k, -(-k // 16) * 16), machine).turned
 
     assert of(76, 49, 1, 59) == 1
     assert of(63, 67, 6, 15) == 3
@@ -97,6 +100,70 @@ def test_few_filters_beyond_a_block_join_it() -> None:
 
     for k, wanted in ((64, 1), (67, 1), (80, 1), (81, 2), (128, 2), (144, 2), (145, 3), (256, 4), (512, 8)):
         assert blocks(k, AVX512) == blocks(k, AVX2) == wanted
+
+
+@pytest.mark.parametrize(
+    ("case", "groups", "tasks", "block"),
+    [
+        (Case((4, 4), 512, 512, 1, images=64), 1, 16, (128, 128)),
+        (Case((4, 4), 256, 512, 1, images=64), 1, 16, (128, 64)),
+        (Case((2, 2), 1024, 1024, 1, images=64), 1, 32, (128, 256)),
+        (Case((14, 14), 512, 1024, 1, stride=2, images=8), 1, 16, (128, 256)),
+        (Case((8, 8), 256, 512, 3, stride=2, padding=1, images=32), 1, 16, (32, 256)),
+    ],
+    ids=str,
+)
+def test_tasks_take_blocks_together_and_groups_stay(
+    case: Case, groups: int, tasks: int, block: tuple[int, int]
+) -> None:
+    """Which images are summed together is a matter of bits, and of the convolution and the batch alone; how many channels a
+    task takes is not."""
+    for machine in (AVX512, AVX2, BASELINE):
+        conv, n = case.conv, case.images
+        x = Layout(*case.size, case.channels, case.channels)
+        p, q = conv.window.out_size
+        dy = Layout(p, q, case.filters, case.filters)
+        spec = weight_gradient(
+            conv, x, dy, machine, images=n, batch=n, algorithm="direct",
+            groups=lambda blocks, least, most: image_groups(blocks, case.images, least, most),
+        ).spec  # fmt: skip
+        assert isinstance(spec, ConvDwSpec)
+        assert (spec.image_groups, spec.tasks) == (groups, tasks)
+        assert (spec.tile.c_block, spec.tile.k_block) == block
+
+
+def test_groups_are_counted_in_narrow_blocks() -> None:
+    """What ``image_groups`` is asked for: a change of these numbers would change bits."""
+
+    def of(c: int, k: int, kernel: int, stride: int) -> tuple[int, int]:
+        return dw_blocks(Conv(window((16, 16), kernel, stride, padding=kernel // 2), c, k))
+
+    assert of(512, 512, 1, 1) == (8, 4)
+    assert of(512, 512, 1, 2) == (8, 16)
+    assert of(96, 1040, 3, 1) == (13, 3)
+    assert of(31, 80, 5, 1) == (1, 1)
+
+
+@pytest.mark.parametrize("wide", [1, 2, 4])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case((9, 8), 300, 150, 1, stride=2, images=3),
+        Case((3, 4), 260, 290, 1, images=5),
+        Case((6, 5), 70, 161, (2, 3), padding=((1, 0), (0, 2)), images=4),
+    ],
+    ids=str,
+)
+def test_tasks_of_several_blocks(lab: Any, some_machine: Machine, case: Case, wide: int) -> None:
+    a = Operands(lab, some_machine, case)
+    for groups in (1, 2):
+        same(a.dw_by_blocks(groups, wide), ops.conv_dw(a.x, a.dy, a.conv))
+
+
+@pytest.mark.parametrize("stride", [2, 3])
+def test_strided_pixels_without_padding(lab: Any, some_machine: Machine, stride: int) -> None:
+    a = Operands(lab, some_machine, Case((7, 11), 40, 17, 1, stride=stride, images=3))
+    same(a.dw(), ops.conv_dw(a.x, a.dy, a.conv))
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,18 @@ from vecgrad.kernels._frame import Frame
 from vecgrad.kernels.taps import GatherAxis, gather_axes
 from vecgrad.spec.kernel import ConvDwSpec
 from vecgrad.spec.machine import ITEM_BYTES, Machine
+from vecgrad.spec.tensor import Layout
 
 # Pixels of x or dy this many bytes apart share few cache sets: worth a compact copy. At a quarter of it a copy of dy is worth its
 # price where each of its vectors has so many products.
 _FAR, _PRODUCTS = 1024, 64
 # Rows of products must shrink to this part of all where those with padding are left out.
 _FEWER = 0.97
+
+
+def far_apart(input: Layout, c_block: int) -> bool:
+    """Whether a block of x's channels lies in pixels so far apart that they share few cache sets."""
+    return input.pitch * ITEM_BYTES[input.dtype] >= _FAR and c_block < input.pitch
 
 
 @dataclass(frozen=True)
@@ -81,9 +87,8 @@ class DwShape:
         again, by several taps or for a task's other tiles of k."""
         if not (self.rows.inside and self.cols.inside):
             return True
-        far = self.spec.input.pitch * self.item >= _FAR
         again = self.spec.conv.window.taps > 1 or self.spec.mode == "blocks"
-        return far and again and self.spec.tile.c_block < self.spec.input.pitch
+        return again and far_apart(self.spec.input, self.spec.tile.c_block)
 
     def rows_met(self, first: int, count: int) -> tuple[int, int]:
         """The rows of dy, first and end, that meet rows of the image through kernel rows ``first`` … first + count − 1."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vecgrad.kernels._cost import MOST_SHARED, MOST_VECTORS, bundle_cycles, distinct, most_scalars
+from vecgrad.kernels._dw_shape import far_apart
 from vecgrad.spec.geometry import Conv, window
 from vecgrad.spec.kernel import DwTile
 from vecgrad.spec.machine import ITEM_BYTES, Machine
@@ -23,8 +24,7 @@ _TURN_CYCLES = 2.0
 _TURN_IMAGES = 4
 # Machines that read part of a vector at the price of a whole one.
 _MASKS = ("avx512", "avx2")
-# Channels of a task's block. These numbers fix how many tasks there are, so they are the same on every machine; chunks of
-# images may cut otherwise.
+# Channels of a task's block, the same on every machine; chunks of images may cut otherwise.
 _K_BLOCK = 64
 _VECTOR = 16
 _C_BLOCK = 32
@@ -34,25 +34,40 @@ _PIXELS = 128
 
 
 @functools.lru_cache(maxsize=1024)
-def dw_tile(conv: Conv, dy: Layout, machine: Machine, mode: str = "images") -> DwTile:
-    """The tile with the least predicted time, and blocks that fit the caches."""
+def dw_tile(
+    conv: Conv, input: Layout, dy: Layout, machine: Machine, mode: str = "images", wide: int = 1
+) -> DwTile:
+    """The tile with the least predicted time, and blocks that fit the caches.
+
+    wide: how many of ``dw_blocks``'s blocks of output channels a task takes together.
+    """
     lanes = machine.lanes(dy.dtype)
     if mode == "images" and not rowwise_refusal(conv):
         direct, rowwise = compared(conv, dy.dtype, machine)
         if rowwise < _WORTH * direct:
             return rowwise_tile(conv, dy.dtype, machine)
-    _, best = _direct(conv, machine, lanes, mode)
-    return _blocked(best, conv, dy, machine, mode)
+    _, best = _direct(conv, machine, lanes, mode, wide)
+    return _blocked(best, conv, input, dy, machine, mode, wide)
 
 
-def _direct(conv: Conv, machine: Machine, lanes: int, mode: str) -> tuple[float, DwTile]:
+def dw_blocks(conv: Conv) -> tuple[int, int]:
+    """(blocks of output channels, blocks of input channels) of a group by which a large weight gradient's images are grouped.
+
+    It depends on the convolution alone: groups are part of the bits. What a task takes of them is not.
+    """
+    k, c = conv.channels_out // conv.groups, conv.channels_in // conv.groups
+    dense = _in_place(conv) and conv.window.stride == (1, 1)
+    return -(-k // (_k_block(conv, 1) or k)), -(-c // _equal(c, _C_BLOCK_DENSE if dense else _C_BLOCK))
+
+
+def _direct(conv: Conv, machine: Machine, lanes: int, mode: str, wide: int = 1) -> tuple[float, DwTile]:
     """The best tile whose lanes are filters, but for those that are turned; its cycles for one row of dy."""
     c_block, filters = _c_block(conv, mode), conv.channels_out // conv.groups
     found = []
     for turned in (0, filters % lanes):
         if turned and (conv.groups > 1 or machine.isa not in _MASKS):
             continue
-        tiles = _candidates(conv, machine, lanes, mode, filters - turned)
+        tiles = _candidates(conv, machine, lanes, mode, filters - turned, wide)
         cycles, best = min(
             ((_cycles(tile, conv, filters - turned, lanes, c_block), tile) for tile in tiles),
             key=lambda pair: pair[0],
@@ -114,7 +129,7 @@ def pixelwise(conv: Conv, input: Layout, dy: Layout) -> tuple[Conv, Layout, Layo
 def _in_place(conv: Conv) -> bool:
     """Whether each entry of x meets a single tap: then it is read where it lies, or of a task's copy a line of each pixel at a
     time, and no block of it has to fit the first-level cache."""
-    return conv.window.kernel == conv.window.stride == (1, 1) and not any(map(any, conv.window.padding))
+    return conv.window.kernel == (1, 1) and not any(map(any, conv.window.padding))
 
 
 def rowwise_refusal(conv: Conv) -> str:
@@ -168,10 +183,10 @@ def _rowwise_cycles(tile: DwTile, conv: Conv, lanes: int) -> float:
     return cols.size * total + _COPY_CYCLES * cols.out * -(-conv.channels_out // lanes)
 
 
-def _candidates(conv: Conv, machine: Machine, lanes: int, mode: str, k: int) -> Iterator[DwTile]:
+def _candidates(conv: Conv, machine: Machine, lanes: int, mode: str, k: int, wide: int) -> Iterator[DwTile]:
     """Tiles of ``k`` filters that fit the registers: channels of one tap, of part of a kernel row, of whole kernel rows."""
     r, s = conv.window.kernel
-    c, k_block = conv.channels_in // conv.groups, _k_block(conv)
+    c, k_block = conv.channels_in // conv.groups, _k_block(conv, wide)
     for v in range(1, min(max(-(-k // lanes), 1), MOST_VECTORS) + 1):
         if mode == "blocks" and k_block and k_block % (v * lanes):
             continue
@@ -219,10 +234,10 @@ def _pieces(count: int, most: int) -> list[tuple[int, int]]:
     return [(n, width) for n, width in ((count // most, most), (1, count % most)) if n and width]
 
 
-def _k_block(conv: Conv) -> int:
+def _k_block(conv: Conv, wide: int) -> int:
     """Output channels of a task's block, in equal vectors of the widest machine; 0: all of a group's."""
     k = conv.channels_out // conv.groups
-    blocks = -(-(k - _VECTOR) // _K_BLOCK)
+    blocks = -(-(k - _VECTOR) // (_K_BLOCK * wide))
     return -(-k // (blocks * _VECTOR)) * _VECTOR if blocks > 1 else 0
 
 
@@ -232,25 +247,32 @@ def _c_block(conv: Conv, mode: str) -> int:
     most = _C_BLOCK
     if _in_place(conv):
         most = channels if mode == "images" else _C_BLOCK_DENSE
-    if channels <= most:
-        return channels
-    return -(-channels // -(-channels // most) // 4) * 4
+    return _equal(channels, most)
 
 
-def _blocked(tile: DwTile, conv: Conv, dy: Layout, machine: Machine, mode: str) -> DwTile:
+def _equal(channels: int, most: int) -> int:
+    """The width of as few equal blocks as ``most`` allows."""
+    return channels if channels <= most else -(-channels // -(-channels // most) // 4) * 4
+
+
+def _blocked(
+    tile: DwTile, conv: Conv, input: Layout, dy: Layout, machine: Machine, mode: str, wide: int
+) -> DwTile:
     """Blocks of rows whose dy (one tile of k) and x (a block of channels of the rows that a tile's kernel rows meet) fit two
-    thirds of L1."""
+    thirds of L1; where x is read in place, dy alone, and with a copy of x for a task all of L1."""
     item, lanes = ITEM_BYTES[dy.dtype], machine.lanes(dy.dtype)
     p, q = conv.window.out_size
     k = conv.channels_out // conv.groups
     c_block = _c_block(conv, mode)
     k_tile = tile.vectors * lanes
-    k_block = (_k_block(conv) if mode == "blocks" else 0) or -(-k // k_tile) * k_tile
+    k_block = (_k_block(conv, wide) if mode == "blocks" else 0) or -(-k // k_tile) * k_tile
     v, h = conv.window.stride
     met = min(v, tile.rows) * h * c_block
     room = max(1, machine.l1 * 2 // 3 // (q * (k_tile + met) * item))
     if _in_place(conv):
         room = max(1, machine.l1 * 2 // 3 // (q * k_tile * item))
+        if mode == "blocks" and far_apart(input, c_block):
+            room = max(1, min(room, machine.l1 // (q * (k_tile + c_block) * item)))
     wanted = max(min(room, -(-_PIXELS // q)), 1)
     exact = max((n for n in range(wanted // 2 + 1, wanted + 1) if p % n == 0), default=0)
     if _in_place(conv) and exact and wanted < p:

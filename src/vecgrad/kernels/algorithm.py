@@ -6,6 +6,7 @@ everywhere.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
@@ -15,6 +16,7 @@ from vecgrad.kernels import _slide_tile as sliding
 from vecgrad.kernels import _winograd_cost as cost
 from vecgrad.kernels import _within, choose, dense, depthwise, slide, winograd
 from vecgrad.kernels._depthwise_tile import refusal as _not_depthwise
+from vecgrad.kernels._dw_tile import dw_blocks
 from vecgrad.kernels._gather_tile import gather_cycles
 from vecgrad.kernels._winograd_tiles import Grid
 from vecgrad.spec.geometry import Conv
@@ -58,6 +60,9 @@ _VECTOR = 16
 # Pixels that a direct weight gradient's group should have: a sum's way to its slab and from there into the gradient costs as much
 # as several dozen products.
 _PIXELS = 1024
+# Blocks of output channels that one of its tasks takes, so that x is copied once for all of them, while so many tasks are left.
+_TOGETHER = (4, 2, 1)
+_DW_TASKS = 16
 # And at most: a chain of additions gathers rounding errors with the square root of its length. Only weights so small get
 # more groups for it that their slabs do not outgrow the activations.
 _CHAIN = 1024
@@ -303,14 +308,20 @@ def weight_gradient(
         if cost.worth(cycles, conv, "dw"):
             return Summed(spec, (f"conv_dw.direct: {_comparison(direct_cycles, cycles)}",))
         reason = _comparison(cycles, direct_cycles)
-    direct = choose.dw_spec(conv, input, dy, machine, mode="images" if groups is None else "blocks")
-    if groups is not None:
+    if groups is None:
+        direct = choose.dw_spec(conv, input, dy, machine)
+    else:
         p, q = conv.window.out_size
-        blocks = conv.groups * direct.k_blocks * direct.c_blocks
+        blocks = conv.groups * math.prod(dw_blocks(conv))
         r, s, c, k = conv.weight_shape
         short = r * s * c * k <= _SLAB_ENTRIES
         most = max(_CHAIN // (p * q), 1) if short else 0
-        direct = at_groups(direct, groups(blocks, -(-_PIXELS // (p * q)), most), batch)
+        found = groups(blocks, -(-_PIXELS // (p * q)), most)
+        for wide in _TOGETHER:
+            direct = choose.dw_spec(conv, input, dy, machine, mode="blocks", wide=wide)
+            direct = at_groups(direct, found, batch)
+            if direct.tasks >= _DW_TASKS:
+                break
     return Summed(direct, _note("conv_dw.winograd", conv, reason))
 
 

@@ -82,13 +82,14 @@ def dw_spec(
     image_groups: int = 1,
     images_per_group: int = 0,
     slab_stride: int = 0,
+    wide: int = 1,
 ) -> ConvDwSpec:
-    """The weight gradient's kernel; the last three arguments are those of mode "blocks".
+    """The weight gradient's kernel; the last four arguments are those of mode "blocks".
 
-    ``k_blocks`` and ``c_blocks`` of the result depend on the convolution alone.
+    ``k_blocks`` and ``c_blocks`` of the result depend on the convolution and ``wide`` alone.
     """
     conv, input, dy = pixelwise(conv, input, dy)
-    tile = dw_tile(conv, dy, machine, mode)
+    tile = dw_tile(conv, input, dy, machine, mode, wide)
     return ConvDwSpec(conv, input, dy, tile, mode, image_groups, images_per_group, slab_stride)
 
 
