@@ -105,11 +105,11 @@ def test_few_filters_beyond_a_block_join_it() -> None:
 @pytest.mark.parametrize(
     ("case", "groups", "tasks", "block"),
     [
-        (Case((4, 4), 512, 512, 1, images=64), 1, 16, (128, 128)),
-        (Case((4, 4), 256, 512, 1, images=64), 1, 16, (128, 64)),
-        (Case((2, 2), 1024, 1024, 1, images=64), 1, 32, (128, 256)),
-        (Case((14, 14), 512, 1024, 1, stride=2, images=8), 1, 16, (128, 256)),
-        (Case((8, 8), 256, 512, 3, stride=2, padding=1, images=32), 1, 16, (32, 256)),
+        (Case((4, 4), 512, 512, 1, images=64), 1, 32, (64, 128)),
+        (Case((4, 4), 256, 512, 1, images=64), 1, 32, (64, 64)),
+        (Case((2, 2), 1024, 1024, 1, images=64), 1, 64, (64, 256)),
+        (Case((14, 14), 512, 1024, 1, stride=2, images=8), 1, 32, (64, 256)),
+        (Case((8, 8), 256, 512, 3, stride=2, padding=1, images=32), 1, 32, (32, 128)),
     ],
     ids=str,
 )

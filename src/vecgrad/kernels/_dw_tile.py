@@ -24,11 +24,14 @@ _TURN_CYCLES = 2.0
 _TURN_IMAGES = 4
 # Machines that read part of a vector at the price of a whole one.
 _MASKS = ("avx512", "avx2")
-# Channels of a task's block, the same on every machine; chunks of images may cut otherwise.
+# Channels of a task's block, the same on every machine; chunks of images may cut otherwise. One tap: longer runs of memory, and dy
+# copied less often.
 _K_BLOCK = 64
 _VECTOR = 16
 _C_BLOCK = 32
-_C_BLOCK_DENSE = 128  # one tap: longer runs of memory, and dy copied less often
+_C_BLOCK_DENSE = 64
+# Blocks of input channels by which images are grouped, of layers with one tap and stride 1.
+_C_GROUPED_DENSE = 128
 # Pixels that a tile should sum while it is in registers: its sums are loaded and stored once for so many.
 _PIXELS = 128
 
@@ -57,7 +60,7 @@ def dw_blocks(conv: Conv) -> tuple[int, int]:
     """
     k, c = conv.channels_out // conv.groups, conv.channels_in // conv.groups
     dense = _in_place(conv) and conv.window.stride == (1, 1)
-    return -(-k // (_k_block(conv, 1) or k)), -(-c // _equal(c, _C_BLOCK_DENSE if dense else _C_BLOCK))
+    return -(-k // (_k_block(conv, 1) or k)), -(-c // _equal(c, _C_GROUPED_DENSE if dense else _C_BLOCK))
 
 
 def _direct(conv: Conv, machine: Machine, lanes: int, mode: str, wide: int = 1) -> tuple[float, DwTile]:

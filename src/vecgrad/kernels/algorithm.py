@@ -62,7 +62,7 @@ _VECTOR = 16
 _PIXELS = 1024
 # Blocks of output channels that one of its tasks takes, so that x is copied once for all of them, while so many tasks are left.
 _TOGETHER = (4, 2, 1)
-_DW_TASKS = 16
+_DW_TASKS = 32
 # And at most: a chain of additions gathers rounding errors with the square root of its length. Only weights so small get
 # more groups for it that their slabs do not outgrow the activations.
 _CHAIN = 1024
