@@ -21,7 +21,7 @@ from vecgrad.kernels.depthwise import depthwise_spec
 from vecgrad.kernels.offer import Refusal
 from vecgrad.reference import ops
 from vecgrad.spec.geometry import Conv, window
-from vecgrad.spec.kernel import DepthwiseTile, Epilogue, Pooling
+from vecgrad.spec.kernel import DepthwiseTile, Epilogue, KernelSpec, Pooling
 from vecgrad.spec.machine import AVX2, AVX512, Machine
 from vecgrad.spec.scalar import Operand, Scalar, where
 from vecgrad.spec.tensor import Layout
@@ -105,11 +105,15 @@ def test_float64_and_arrays_without_padding(lab: Any, machine: Machine, name: st
     same(weight_gradient(a), ops.conv_dw(a.x, a.dy, a.conv))
 
 
-def test_weight_gradients_of_large_images_fetch_the_next_row(lab: Any, any_machine: Machine) -> None:
+@pytest.mark.parametrize("direction", [*DIRECTIONS, "dw"])
+def test_the_next_row_of_large_images_is_fetched(lab: Any, any_machine: Machine, direction: str) -> None:
     for name, fetched in (("rows fetched ahead", True), ("4 x 4 maps", False)):
         a = Operands(lab, any_machine, CASES[name])
-        text = registry.generate(dw_spec(a.conv, a.x_layout, a.y_layout, any_machine), any_machine)
-        assert ("call void @llvm.prefetch" in text) == fetched, name
+        spec: KernelSpec = dw_spec(a.conv, a.x_layout, a.y_layout, any_machine)
+        if direction != "dw":
+            read, written = (a.y_layout, a.x_layout) if direction == "dx" else (a.x_layout, a.y_layout)
+            spec = depthwise_spec(a.conv, direction == "dx", read, written, any_machine)
+        assert ("call void @llvm.prefetch" in registry.generate(spec, any_machine)) == fetched, name
 
 
 @st.composite
@@ -275,9 +279,16 @@ def test_plans_take_it_without_a_pack_and_leave_pooling_alone() -> None:
 
 
 def test_tiles() -> None:
-    """Where registers hold all weights, tiles are several rows high; elsewhere kernel rows are a loop."""
-    three, seven = (Conv(window((32, 32), n, padding="same"), 64, 64, 64) for n in (3, 7))
-    assert depthwise_tile(three, False, AVX512).held
-    assert depthwise_tile(three, False, AVX512).rows > 1
-    assert not depthwise_tile(three, False, AVX2).held
-    assert not depthwise_tile(seven, True, AVX512).held
+    """Where registers hold all weights, tiles are single rows while the kernel's rows stay in L1, and else several; where they
+    do not, kernel rows are a loop."""
+
+    def of(size: int, kernel: int, machine: Machine, dx: bool = False, stride: int = 1) -> DepthwiseTile:
+        conv = Conv(window((size, size), kernel, stride, padding=kernel // 2), 64, 64, 64)
+        return depthwise_tile(conv, dx, machine)
+
+    assert of(32, 3, AVX512) == DepthwiseTile(1, 8, True)
+    assert of(32, 3, AVX2) == DepthwiseTile(1, 5, True)
+    assert of(32, 3, AVX512, dx=True, stride=2) == DepthwiseTile(2, 8, True)
+    assert of(112, 3, AVX512).rows > 1
+    assert not of(112, 3, AVX2).held
+    assert not of(32, 7, AVX512, dx=True).held

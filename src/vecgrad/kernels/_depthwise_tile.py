@@ -16,6 +16,11 @@ _MOST_SIDE = 7
 # Products that are written out in all tiles of a kernel: beyond, they leave the instruction cache and compile slowly.
 _MOST_CODE = 2500
 _MOST_ROWS = 6
+# Columns of a tile where rows stay near: more are as fast in the cache, and slower from memory; with fewer, weights are better
+# loaded again.
+_MOST_COLS, _LEAST_COLS = 8, 2
+# The part of the first-level cache that rows may take; float32.
+_ROOM, _ITEM = 0.75, 4
 # Two multiply-adds and two loads a cycle, results after four; cycles to begin a tile.
 _PER_CYCLE, _LATENCY, _BEGIN = 2, 4, 4.0
 
@@ -145,17 +150,34 @@ def depthwise_tile(conv: Conv, dx: bool, machine: Machine) -> DepthwiseTile:
 
 def _candidates(conv: Conv, dx: bool, machine: Machine) -> Iterator[DepthwiseTile]:
     rows, cols = lines(conv, dx)
+    left = free(machine) - conv.window.taps
+    if _near(conv, dx, machine):
+        tall = min(rows.outputs, rows.unit)
+        most = min(cols.outputs, _MOST_COLS, left // tall)
+        fit = [DepthwiseTile(tall, wide, True) for wide in range(1, most + 1) if cols.serves(wide)]
+        if fit and (most >= _LEAST_COLS or most == cols.outputs):
+            yield fit[-1]
+            return
     found = False
     for wide in range(min(cols.outputs, free(machine) - conv.window.cols.kernel), 0, -1):
         if cols.serves(wide) or (wide == 1 and not found):
             found = True
             yield DepthwiseTile(1, wide, False)
-    left = free(machine) - conv.window.taps
     for tall in range(1, min(rows.outputs, _MOST_ROWS) + 1):
         for wide in range(1, min(cols.outputs, left // tall) + 1):
             tile = DepthwiseTile(tall, wide, True)
             if rows.serves(tall) and cols.serves(wide) and _code(conv, dx, tile) <= _MOST_CODE:
                 yield tile
+
+
+def _near(conv: Conv, dx: bool, machine: Machine) -> bool:
+    """Whether the rows of inputs that a row of outputs meets stay in the first-level cache until the next row of outputs.
+
+    Then each comes from memory once anyway, and tiles of a single row read and write memory in its order.
+    """
+    rows, cols = lines(conv, dx)
+    met = -(-conv.window.rows.kernel // rows.unit)
+    return met * cols.inputs * conv.channels_in * _ITEM <= machine.l1 * _ROOM
 
 
 def _code(conv: Conv, dx: bool, tile: DepthwiseTile) -> int:

@@ -6,6 +6,7 @@ so no product with padding is formed and nothing is staged. Weights are read as 
 
 Loops: images → tile of rows → tile of columns → vector of channels → inputs, so that memory is read in the order in which it lies;
 where weights are too many for registers: images → row → tile of columns → vector of channels → kernel rows → inputs of a row.
+Of large images a tile fetches its part of the rows that the next row of tiles reads.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from vecgrad.kernels import access
-from vecgrad.kernels._depthwise_tile import Run, depthwise_tile, lines, refusal
+from vecgrad.kernels._ahead import FAR
+from vecgrad.kernels._depthwise_tile import Line, Run, depthwise_tile, lines, refusal
 from vecgrad.kernels._epilogue import Places, Writer
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.offer import Offer, Refusal, predicted
@@ -118,6 +120,8 @@ class _Generator:
         taps = {(m.tap, n.tap) for m in run.meetings for n in right.meetings}
         weights = {tap: self._weight(strip, strip.weights, *tap) for tap in sorted(taps)}
         pixel = self._pixel(strip.source, right, tile)
+        if run.inputs:
+            self._fetch(pixel, run.inputs[-1] + 1, self._moved(self.rows, run.size), right)
         sums = self._zeros(run.size, right.size)
         for i in run.inputs:
             line = self.b.at(pixel, i * self.row_bytes)
@@ -144,6 +148,8 @@ class _Generator:
         if self.dx:
             start, step = kernel[0] - 1 - start, -step
         pixel = self._pixel(strip.source, right, tile)
+        last = b.add(rows.first, (kernel[0] - 1) * rows.axis.tap_step)
+        self._fetch(pixel, b.add(last, 1), rows.axis.advance, right)
         sums = self._zeros(1, right.size)
         with b.loop(rows.begin, rows.end, carried=list(sums.values())) as tap:
             now = dict(zip(sums, tap.carried, strict=True))
@@ -186,6 +192,25 @@ class _Generator:
         b = self.b
         moved = b.add(b.mul(tile, right.advance * self.pixel_bytes), right.source * self.pixel_bytes)
         return b.opaque(b.at(source, moved))
+
+    def _moved(self, line: Line, outputs: int) -> int:
+        """Inputs from one tile of so many outputs to the next."""
+        stride = line.axis.stride
+        return -(-outputs // stride) if self.dx else outputs * stride
+
+    def _fetch(self, pixel: Value, row: Index, count: int, right: Run) -> None:
+        """The ``count`` rows of inputs from ``row`` on, which the next row of tiles is the first to meet: a tile's part of them.
+
+        Only of large images: smaller ones are still near, or hardware foresees them.
+        """
+        b = self.b
+        if self.spec.input.nbytes < FAR:
+            return
+        first = b.around(pixel, b.mul(row, self.row_bytes))
+        for n in range(count):
+            line = b.around(first, n * self.row_bytes)
+            for j in right.inputs[: self._moved(self.cols, right.size)]:
+                b.prefetch(b.around(line, j * self.pixel_bytes))
 
     def _zeros(self, rows: int, cols: int) -> dict[_Cell, Value]:
         return {(t, u): self.b.zero() for t in range(rows) for u in range(cols)}
