@@ -24,6 +24,9 @@ SLICE = 8e-3
 _WARM_SLICES = 25
 # A side shorter than this also runs once untimed in its turn, so that caches and threads are its own.
 _SHORT = 5e-3
+# Libraries' idle threads go on looking for work for some milliseconds, and take a processor from the next side's: each turn begins
+# with a rest where there are several threads.
+_REST = 30e-3
 # Of several peers, those within this factor of the best after the warm-up take part in the rounds.
 _CONTENDER = 1.25
 _DROP_BELOW = 0.95
@@ -124,12 +127,12 @@ def geometric_mean(values: Iterable[float]) -> float:
 
 def compare(
     sides: Mapping[str, Side], ruler: Callable[[], float], rounds: int, peers: Sequence[str] = (),
-    slice_seconds: float = SLICE,
+    slice_seconds: float = SLICE, threads: int = 1,
 ) -> Timing:  # fmt: skip
     """The sides' times in interleaved rounds, all of them warmed up first.
 
     ruler: a sample of the machine's peak, GFLOP/s. peers: sides of which only the fast ones are timed in the
-    rounds, so that a slow one does not stretch them.
+    rounds, so that a slow one does not stretch them. threads: that each side uses.
     """
     warm = {name: _warm(side, _WARM_SLICES * slice_seconds) for name, side in sides.items()}
     if len(peers) > 1:
@@ -148,6 +151,8 @@ def compare(
             before = ruler()
             seconds: dict[str, float] = {}
             for name in names[turn:] + names[:turn]:
+                if threads > 1:
+                    time.sleep(_REST)
                 if warm[name] < _SHORT:
                     sides[name]()
                 seconds[name] = _seconds(sides[name], repeats[name])

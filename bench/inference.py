@@ -45,7 +45,7 @@ def measure(network: str, batch: int, threads: int, rounds: int) -> dict[str, An
         sides[name] = call
         if not np.allclose(output, outputs[OURS], rtol=_SAME_OUTPUT, atol=_SAME_OUTPUT):
             raise ValueError(f"{name}'s output differs from vecgrad's, so they do not do the same work")
-    timing = compare(sides, Ruler(machine, threads), rounds)
+    timing = compare(sides, Ruler(machine, threads), rounds, threads=threads)
     best = timing.best(peers)
     return {
         "network": network, "batch": batch, "threads": threads, "peer": best, "unavailable": failed,

@@ -98,7 +98,9 @@ def measure(
         sides = {name: found[direction].run for name, found in own.items()}
         packed = own[OURS][direction].both
         peers = torch_calls[direction]
-        timing = compare({**sides, "packed": packed, **peers}, ruler, rounds, peers=tuple(peers))
+        timing = compare(
+            {**sides, "packed": packed, **peers}, ruler, rounds, peers=tuple(peers), threads=threads
+        )
         best = timing.best(peers)
         peak = ruler_peak(timing)
         work, moving = layer.flops / peak * 1e-9, bandwidth.seconds(layer.nbytes) / threads

@@ -40,7 +40,7 @@ def measure(
     losses |= {name: first for name, (_, first) in peers.items()}
     check_same(losses)
     sides |= {name: side for name, (side, _) in peers.items()}
-    timing = compare(sides, Ruler(machine, threads), rounds, peers=tuple(peers))
+    timing = compare(sides, Ruler(machine, threads), rounds, peers=tuple(peers), threads=threads)
     best = timing.best(peers)
     return {
         "network": network, "batch": net.batch, "threads": threads, "isa": machine.isa, "peer": best,

@@ -114,6 +114,18 @@ def test_short_sides_are_repeated_and_timed_per_call(clock: Clock) -> None:
     assert len(clock.calls) == pytest.approx(2 * 5 + 100, abs=2)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_idle_threads_of_the_last_side_are_waited_for(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(_harness.time, "sleep", rests.append)
+    compare(
+        {"ours": clock.side("ours", 0.1), "peer": clock.side("peer", 0.2)}, lambda: 1.0, 3, threads=threads
+    )
+    assert len(rests) == (0 if threads == 1 else 6)
+
+
 def test_peers_far_behind_the_best_stay_out_of_the_rounds(clock: Clock) -> None:
     seconds = {"ours": 0.1, "good": 0.2, "near": 0.22, "bad": 0.4}
     timing = compare(
