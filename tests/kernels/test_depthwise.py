@@ -279,8 +279,8 @@ def test_plans_take_it_without_a_pack_and_leave_pooling_alone() -> None:
 
 
 def test_tiles() -> None:
-    """Where registers hold all weights, tiles are single rows while the kernel's rows stay in L1, and else several; where they
-    do not, kernel rows are a loop."""
+    """Small kernels whose weights fit the registers get single rows while the rows that they read stay in L1, and else several;
+    others walk their kernel rows in a loop."""
 
     def of(size: int, kernel: int, machine: Machine, dx: bool = False, stride: int = 1) -> DepthwiseTile:
         conv = Conv(window((size, size), kernel, stride, padding=kernel // 2), 64, 64, 64)
@@ -289,6 +289,7 @@ def test_tiles() -> None:
     assert of(32, 3, AVX512) == DepthwiseTile(1, 8, True)
     assert of(32, 3, AVX2) == DepthwiseTile(1, 5, True)
     assert of(32, 3, AVX512, dx=True, stride=2) == DepthwiseTile(2, 8, True)
+    assert not of(32, 3, AVX2, dx=True, stride=2).held
     assert of(112, 3, AVX512).rows > 1
     assert not of(112, 3, AVX2).held
     assert not of(32, 7, AVX512, dx=True).held

@@ -16,9 +16,10 @@ _MOST_SIDE = 7
 # Products that are written out in all tiles of a kernel: beyond, they leave the instruction cache and compile slowly.
 _MOST_CODE = 2500
 _MOST_ROWS = 6
-# Columns of a tile where rows stay near: more are as fast in the cache, and slower from memory; with fewer, weights are better
-# loaded again.
-_MOST_COLS, _LEAST_COLS = 8, 2
+# Taps up to which memory decides, not arithmetic; and columns of a tile where rows stay near: more are as fast in the cache, and
+# slower from memory; with fewer, weights are better loaded again.
+_FEW_TAPS = 9
+_MOST_COLS, _LEAST_COLS = 8, 4
 # The part of the first-level cache that rows may take; float32.
 _ROOM, _ITEM = 0.75, 4
 # Two multiply-adds and two loads a cycle, results after four; cycles to begin a tile.
@@ -151,7 +152,7 @@ def depthwise_tile(conv: Conv, dx: bool, machine: Machine) -> DepthwiseTile:
 def _candidates(conv: Conv, dx: bool, machine: Machine) -> Iterator[DepthwiseTile]:
     rows, cols = lines(conv, dx)
     left = free(machine) - conv.window.taps
-    if _near(conv, dx, machine):
+    if conv.window.taps <= _FEW_TAPS and _near(conv, dx, machine):
         tall = min(rows.outputs, rows.unit)
         most = min(cols.outputs, _MOST_COLS, left // tall)
         fit = [DepthwiseTile(tall, wide, True) for wide in range(1, most + 1) if cols.serves(wide)]
