@@ -22,8 +22,9 @@ Side = Callable[[], Any]
 SLICE = 8e-3
 # The warm-up of a side, in slices.
 _WARM_SLICES = 25
-# A side shorter than this also runs once untimed in its turn, so that caches and threads are its own.
-_SHORT = 5e-3
+# A side shorter than this also runs once untimed in its turn, so that caches and threads are its own: in a training or a service
+# calls follow calls of their own kind.
+_SHORT = 100e-3
 # Libraries' idle threads go on looking for work for some milliseconds, and take a processor from the next side's: each turn begins
 # with a rest where there are several threads.
 _REST = 30e-3
