@@ -103,6 +103,22 @@ def test_many_weights_and_few_tiles_are_tasks() -> None:
     assert (phase.images_per_chunk, phase.chunks) == (0, 8)
 
 
+@pytest.mark.parametrize(
+    ("channels", "size", "batch", "groups", "block"),
+    [(256, 8, 64, 2, (64, 128)), (512, 4, 32, 1, (64, 128)), (128, 16, 64, 8, (64, 128)), (192, 8, 64, 2, (64, 64)),
+     (128, 4, 32, 2, (64, 64))],
+)  # fmt: skip
+def test_winograds_tasks_take_two_blocks_where_enough_are_left(
+    channels: int, size: int, batch: int, groups: int, block: tuple[int, int]
+) -> None:
+    """Groups of images, which bits depend on, are those of blocks of 64 channels either way."""
+    plan = planned(network(channels, size, batch), AVX512, SGD())
+    call = next(c for c in convolutions(plan) if c.op == "conv_dw" and c.spec.conv.channels_in == channels)
+    assert isinstance(call.spec, WinogradDwSpec)
+    assert call.spec.image_groups == groups
+    assert (call.spec.c_block, call.spec.k_block) == block
+
+
 def test_weight_gradients_of_few_pixels_have_few_slabs() -> None:
     """One pixel an image: tasks of all 64 images, rather than more tasks that write, read and add up 8 slabs."""
     plan = planned(Network(Sequential([Conv2D(128, 5, bias=False)]), (5, 5, 16), 64), AVX512, SGD())

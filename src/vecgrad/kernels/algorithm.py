@@ -52,6 +52,8 @@ _LARGE = 1024 * 1024
 _TILES = 32
 # Tiles that a group of images of a weight gradient should have: each pays for 36 sums of every pair of channels.
 _GROUP_TILES = 128
+# A task takes two blocks of output channels, so that x is transformed for both, while so many tasks are left.
+_WINOGRAD_TASKS = 16
 _TASKS = 8
 # Not to store weights four times as large is worth so much.
 _NO_PACK = 1.1
@@ -302,6 +304,8 @@ def weight_gradient(
         if groups is not None:
             least = -(-_GROUP_TILES // Grid(dy.height, dy.width).tiles)
             spec = at_groups(spec, groups(spec.k_blocks * spec.c_blocks, least, 0), batch)
+            if spec.k_blocks % 2 == 0 and spec.tasks >= 2 * _WINOGRAD_TASKS:
+                spec = replace(spec, k_block=2 * spec.k_block)
             images = spec.images_per_group
             spec = replace(spec, tile=_dw_tile(spec, images, machine))
         cycles, direct_cycles = cost.dw_cycles(conv, images), cost.direct_cycles(conv, "dw")
