@@ -97,12 +97,14 @@ class Operands:
                 memory = self.lab.run(spec, self.machine, operands, 1, (float(self.n), 0.0), begin=task)[-1]
         return self.lab.loaded(out, memory)
 
-    def dw(self, *, tile: WinogradTile | None = None, groups: int = 0) -> Any:
-        """groups: of images, as tasks whose slabs lie further apart than they are long; 0: one chunk."""
+    def dw(self, *, tile: WinogradTile | None = None, groups: int = 0, wide: int = 1) -> Any:
+        """groups: of images, as tasks whose slabs lie further apart than they are long; 0: one chunk. wide: blocks that a task
+        takes."""
         spec = algorithm.winograd_dw_spec(
             self.conv, self.x_layout, self.y_layout, self.machine, images=max(self.n, 1), by_blocks=groups > 0
         )
         spec = spec if tile is None else replace(spec, tile=tile)
+        spec = replace(spec, k_block=wide * spec.k_block)
         operands = [self.lab.stored(self.x_layout, self.x), self.lab.stored(self.y_layout, self.dy)]
         if not groups:
             slab = np.full(self.w.size, np.nan, np.float32)
@@ -155,6 +157,12 @@ def test_tasks_and_arrays_without_padding(lab: Any, machine: Machine, name: str)
         for groups, parts in cuts:
             same_bits(a.gathered(direction, groups=groups, parts=parts), whole)
     near(a.dw(groups=3), a.wanted("dw"))
+
+
+def test_tasks_of_two_blocks_of_output_channels(lab: Any, machine: Machine) -> None:
+    a = Operands(lab, machine, Case((7, 6), 17, 130, 3, padding=1, images=3))
+    for groups in (1, 2):
+        same_bits(a.dw(groups=groups, wide=2), a.dw(groups=groups))
 
 
 @pytest.mark.parametrize(
