@@ -315,18 +315,30 @@ def weight_gradient(
     if groups is None:
         direct = choose.dw_spec(conv, input, dy, machine)
     else:
-        p, q = conv.window.out_size
-        blocks = conv.groups * math.prod(dw_blocks(conv))
-        r, s, c, k = conv.weight_shape
-        short = r * s * c * k <= _SLAB_ENTRIES
-        most = max(_CHAIN // (p * q), 1) if short else 0
-        found = groups(blocks, -(-_PIXELS // (p * q)), most)
-        for wide in _TOGETHER:
-            direct = choose.dw_spec(conv, input, dy, machine, mode="blocks", wide=wide)
-            direct = at_groups(direct, found, batch)
-            if direct.tasks >= _DW_TASKS:
-                break
+        direct = _direct_tasks(conv, input, dy, machine, batch, groups)
     return Summed(direct, _note("conv_dw.winograd", conv, reason))
+
+
+def _direct_tasks(
+    conv: Conv,
+    input: Layout,
+    dy: Layout,
+    machine: Machine,
+    batch: int,
+    groups: Callable[[int, int, int], int],
+) -> ConvDwSpec:
+    """Groups of images by blocks of channels; then tasks of as many of these blocks as leave tasks enough."""
+    p, q = conv.window.out_size
+    r, s, c, k = conv.weight_shape
+    short = r * s * c * k <= _SLAB_ENTRIES
+    most = max(_CHAIN // (p * q), 1) if short else 0
+    found = groups(conv.groups * math.prod(dw_blocks(conv)), -(-_PIXELS // (p * q)), most)
+    for wide in _TOGETHER:
+        spec = choose.dw_spec(conv, input, dy, machine, mode="blocks", wide=wide)
+        spec = at_groups(spec, found, batch)
+        if spec.tasks >= _DW_TASKS:
+            break
+    return spec
 
 
 def winograd_dw_spec(
