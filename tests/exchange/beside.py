@@ -13,7 +13,6 @@ those are taken that are fit on the one at hand. Nothing of vecgrad's has a say 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -36,8 +35,9 @@ NCHW, LAST = torch.contiguous_format, torch.channels_last
 @dataclass(frozen=True)
 class Case:
     """rate: of learning. images: of a batch. seeds: of the batches on which gradients are compared in float32; few: their images,
-    where fewer are needed for the margin. curve: seeds of a curve's batches, of wide margin too, of which one is taken; none
-    where a network decides so much that no batches come near, so that each curve is a draw. Of so many ``draws`` each side's
+    where fewer are needed for the margin. curve: seeds of a curve's batches, of wide margin too, of which all that are fit are
+    taken together, as what rounding does to a single curve differs threefold from seed to seed on either side; none where a
+    network decides so much that no batches come near, so that each curve is a draw. Of so many ``draws`` each side's
     closest one is compared, where the fewest decisions were rounding's.
 
     The rates are small because twenty steps of so few images are chaotic: at 0.01 PyTorch's own curves in float32 part
@@ -266,10 +266,14 @@ def _rms(rows: list[Errors]) -> Errors:
 
 
 @functools.cache
+def fit(name: str) -> tuple[int, ...]:
+    """The seeds of curves of wide margin on this processor."""
+    return tuple(seed for seed in CASES[name].curve if curve_margin(name, seed) >= MARGIN)
+
+
 def curves(name: str) -> tuple[int, ...]:
-    """The seeds of the curves that are compared: one of wide margin on this processor, else all draws."""
-    fit = (seed for seed in CASES[name].curve if curve_margin(name, seed) >= MARGIN)
-    return tuple(itertools.islice(fit, 1)) or tuple(range(CASES[name].draws))
+    """The seeds of the curves that are compared: those that are fit, else all draws."""
+    return fit(name) or tuple(range(CASES[name].draws))
 
 
 @functools.cache
@@ -286,26 +290,33 @@ def curve_margin(name: str, seed: int) -> float:
 
 
 def distances(name: str) -> dict[str, float]:
-    """Of each side's curves in float32 from PyTorch's in float64, rms over the steps; the smallest of several.
+    """Of each side's curves in float32 from PyTorch's in float64, rms over the steps: of fit curves over all of them, of draws the
+    smallest.
 
-    The order of a batch's images is another side of PyTorch's where there is one curve.
+    The order of a batch's images is another side of PyTorch's where curves are fit.
     """
     seeds = curves(name)
+    together = _root_mean_square if fit(name) else min
     sides: dict[str, Own | Peer] = {
         f"PyTorch {text}{', turned' * turned}": Peer(name, layout=layout, turned=turned)
         for layout, text in ((NCHW, "NCHW"), (LAST, "channels last"))
-        for turned in ((False, True) if len(seeds) == 1 else (False,))
+        for turned in ((False, True) if fit(name) else (False,))
     }
     sides |= owns(name)
     exact = Peer(name, torch.float64)
     true = {seed: exact.curve(seed) for seed in seeds}
     return {
-        key: min(_distance(side.curve(seed), true[seed]) for seed in seeds) for key, side in sides.items()
+        key: together([_distance(side.curve(seed), true[seed]) for seed in seeds])
+        for key, side in sides.items()
     }
 
 
 def _distance(curve: Array, true: Array) -> float:
-    return float(np.sqrt(((curve - true) ** 2).mean()))
+    return _root_mean_square(curve - true)
+
+
+def _root_mean_square(values: Any) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def spread(of: Mapping[str, float]) -> float:
