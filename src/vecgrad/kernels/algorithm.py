@@ -62,13 +62,14 @@ _VECTOR = 16
 # Pixels that a direct weight gradient's group should have: a sum's way to its slab and from there into the gradient costs as much
 # as several dozen products.
 _PIXELS = 1024
-# Blocks of output channels that one of its tasks takes, so that x is copied once for all of them, while so many tasks are left.
-_TOGETHER = (4, 2, 1)
-_DW_TASKS = 32
 # And at most: a chain of additions gathers rounding errors with the square root of its length. Only weights so small get
 # more groups for it that their slabs do not outgrow the activations.
 _CHAIN = 1024
 _SLAB_ENTRIES = 1024 * 1024
+# Blocks of output channels that a task of a direct weight gradient takes, so that x is copied once for all of them, while so many
+# tasks are left.
+_TOGETHER = (4, 2, 1)
+_DW_TASKS = 32
 _PLAIN = Epilogue()
 
 
