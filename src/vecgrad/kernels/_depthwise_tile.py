@@ -177,7 +177,7 @@ def _near(conv: Conv, dx: bool, machine: Machine) -> bool:
     Then each comes from memory once anyway, and tiles of a single row read and write memory in its order.
     """
     rows, cols = lines(conv, dx)
-    met = -(-conv.window.rows.kernel // rows.unit)
+    met = -(-conv.window.rows.extent // rows.unit)
     return met * cols.inputs * conv.channels_in * _ITEM <= machine.l1 * _ROOM
 
 

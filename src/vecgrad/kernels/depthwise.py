@@ -148,7 +148,7 @@ class _Generator:
         if self.dx:
             start, step = kernel[0] - 1 - start, -step
         pixel = self._pixel(strip.source, right, tile)
-        last = b.add(rows.first, (kernel[0] - 1) * rows.axis.tap_step)
+        last = b.add(rows.first, (rows.each.taps - 1) * rows.axis.tap_step)
         self._fetch(pixel, b.add(last, 1), rows.axis.advance, right)
         sums = self._zeros(1, right.size)
         with b.loop(rows.begin, rows.end, carried=list(sums.values())) as tap:
