@@ -36,8 +36,8 @@ NCHW, LAST = torch.contiguous_format, torch.channels_last
 class Case:
     """rate: of learning. images: of a batch. seeds: of the batches on which gradients are compared in float32; few: their images,
     where fewer are needed for the margin. curve: seeds of a curve's batches, of wide margin too, of which all that are fit are
-    taken together, as what rounding does to a single curve differs threefold from seed to seed on either side; none where a
-    network decides so much that no batches come near, so that each curve is a draw. Of so many ``draws`` each side's
+    taken together, as PyTorch's largest distance differs threefold from one seed to another; none where a network decides so
+    much that no batches come near, so that each curve is a draw. Of so many ``draws`` each side's
     closest one is compared, where the fewest decisions were rounding's.
 
     The rates are small because twenty steps of so few images are chaotic: at 0.01 PyTorch's own curves in float32 part
@@ -293,14 +293,14 @@ def distances(name: str) -> dict[str, float]:
     """Of each side's curves in float32 from PyTorch's in float64, rms over the steps: of fit curves over all of them, of draws the
     smallest.
 
-    The order of a batch's images is another side of PyTorch's where curves are fit.
+    The order of a batch's images is another side of PyTorch's where curves are fit, or there is but one.
     """
     seeds = curves(name)
     together = _root_mean_square if fit(name) else min
     sides: dict[str, Own | Peer] = {
         f"PyTorch {text}{', turned' * turned}": Peer(name, layout=layout, turned=turned)
         for layout, text in ((NCHW, "NCHW"), (LAST, "channels last"))
-        for turned in ((False, True) if fit(name) else (False,))
+        for turned in ((False, True) if fit(name) or len(seeds) == 1 else (False,))
     }
     sides |= owns(name)
     exact = Peer(name, torch.float64)
