@@ -1,8 +1,11 @@
-"""Values that are computed again rather than kept: normalized and rectified maps, for the weight gradient that reads them.
+"""Values that are computed again rather than kept: cheap maps, for the backward steps that read them.
 
-A cheap map of one value x and per-channel vectors, which forward steps and weight gradients alone read, need not be written to
-memory where x is kept anyway. Beside each of its readers it exists for one chunk of images, in the frame, where it stays in the
-cache; a weight gradient then reads x, as the steps around it do. The same expression of the same numbers has the same bits.
+A cheap map of values that are kept anyway need not be kept itself from the forward pass to the backward pass. A normalized and
+rectified map is one of what went into the normalization; a residual block's result is one of its last convolution's and of the
+block's input. The first backward step that reads such a value behind its own phase finds it made once more, from the same numbers
+by the same expression, so with the same bits. Where all its readers then work on chunks of images, it lies in the frame and stays
+in the cache: no memory is written, and for every value that it is made of one is read. Elsewhere it lives in the arena for as
+long as they need it.
 """
 
 from __future__ import annotations
@@ -26,47 +29,42 @@ def beside(conv: Conv) -> bool:
 
 
 def computed_again(steps: Sequence[Step], outputs: Collection[Ref]) -> dict[Ref, Step]:
-    """The values that weight gradients may compute again, and the steps that make them."""
-    readers: dict[Ref, list[Step]] = defaultdict(list)
-    for step in steps:
+    """The values that backward steps compute again, and the steps that make them.
+
+    What one is made of is itself not computed again, and read by a later step than the first that needs the value.
+    """
+    readers: dict[Ref, list[int]] = defaultdict(list)
+    for number, step in enumerate(steps):
         for ref in set(step.reads):
-            readers[ref].append(step)
-    return {
-        step.results[0]: step
-        for step in steps
-        if step.op == "map"
-        and step.results[0] not in outputs
-        and _cheap(step)
-        and all(_by_chunks(reader, step.results[0]) for reader in readers[step.results[0]])
-        and any(reader.nodes[0].stage == "backward" for reader in readers[_value(step)])
-    }
+            readers[ref].append(number)
+    found: dict[Ref, Step] = {}
+    for step in steps:
+        [value, *others] = step.results
+        backward = [number for number in readers[value] if steps[number].nodes[0].stage == "backward"]
+        if step.op != "map" or others or value in outputs or not backward or not _cheap(step):
+            continue
+        made_of = [ref for ref in step.extra if ref.batched]
+        if all(ref not in found and readers[ref][-1] >= backward[0] for ref in made_of):
+            found[value] = step
+    return found
 
 
-def only_phase(draft: Draft, buffer: Buffer) -> bool:
-    """Whether one phase over images, which is not open any more, is all that has read or written the buffer."""
+def in_one_phase(draft: Draft, buffer: Buffer) -> bool:
+    """Whether the open phase over images is all that has read or written the buffer."""
     phases = [
         phase
         for phase in draft.phases
         if any(argument.buffer is buffer for call in phase.calls for argument in call.arguments)
     ]
-    return len(phases) == 1 and phases[0] is not draft.phases[-1] and phases[0].images_per_chunk > 0
+    return phases == draft.phases[-1:] and phases[0].images_per_chunk > 0
 
 
 def _cheap(step: Step) -> bool:
+    kind = step.results[0].type
     values = [ref for ref in step.extra if ref.batched]
     return (
         step.nodes[0].stage == "forward"
-        and len(values) == 1
-        and values[0].type == step.results[0].type
+        and 1 <= len(values) <= 2
+        and all(ref.type == kind for ref in values)
         and cost([step.expr]) <= CHEAP
     )
-
-
-def _value(step: Step) -> Ref:
-    return next(ref for ref in step.extra if ref.batched)
-
-
-def _by_chunks(reader: Step, ref: Ref) -> bool:
-    if ref in reader.extra or not isinstance(reader.attribute, Conv) or reader.inputs[0] != ref:
-        return False
-    return reader.op == "conv" or (reader.op == "conv_dw" and beside(reader.attribute))

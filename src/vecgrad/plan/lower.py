@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from vecgrad.kernels import algorithm
 from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.plan import channels, elementwise
 from vecgrad.plan.accumulate import Accumulator, image_groups
-from vecgrad.plan.again import beside, only_phase
+from vecgrad.plan.again import beside, in_one_phase
 from vecgrad.plan.dense import flat_layout, flattened, many_weights, same_memory
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, Stored
 from vecgrad.plan.fuse import Step, renamed
@@ -64,7 +64,8 @@ class Lowering:
         self.results = {renamed(ref) for ref in graph.outputs.values()}
         self.gradient_entries = entries
         self._values: dict[Ref, Stored] = {}
-        self.again: Mapping[Ref, Step] = {}
+        # What backward steps compute again, until one has.
+        self.again: dict[Ref, Step] = {}
         # Un-poolings that no step has made: kernels that read their results may do so on the way.
         self._unpoolings: dict[Ref, Step] = {}
         self._sums: dict[Ref, Accumulator] = {}
@@ -181,6 +182,8 @@ class Lowering:
     # --- steps ----------------------------------------------------------------------------------
     def lower(self, step: Step) -> None:
         """Adds the calls that compute a step."""
+        if step.nodes[0].stage == "backward":
+            self._compute_again(step.reads)
         match step.op, step.attribute:
             case (("conv" | "conv_dx"), Conv() as conv):
                 self._conv(step, conv)
@@ -304,8 +307,6 @@ class Lowering:
             algorithm=self.algorithm,
         )  # fmt: skip
         spec, step, source = self._source(found.spec, step, step.inputs[1])
-        if by_chunks:
-            x = self._again(step.inputs[0])
         operands = (Argument(x.buffer), *source)
         if by_chunks:
             _, slab = self.sum_over_images(step.results[0], length, self.draft.chunks)
@@ -318,11 +319,11 @@ class Lowering:
         call = DraftCall(spec, (*operands, whole), step, step.op, batch, refused=found.refused)
         self.draft.over_tasks([call], spec.tasks)
 
-    def _again(self, ref: Ref) -> Stored:
-        """A value that is computed again, if so far it exists for chunks only; another one where it is."""
-        if ref in self.again and only_phase(self.draft, self.value(ref).buffer):
-            elementwise.lower(self, self.again[ref])
-        return self.value(ref)
+    def _compute_again(self, refs: Iterable[Ref]) -> None:
+        """The values among ``refs`` that are not kept, where they are no part of the open phase; from now on these are read."""
+        for ref in refs:
+            if ref in self.again and not in_one_phase(self.draft, self.value(ref).buffer):
+                elementwise.lower(self, self.again.pop(ref))
 
     def _layout_of(self, ref: Ref) -> Layout:
         """How a value lies, or would lie if it were un-pooled."""
