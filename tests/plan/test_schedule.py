@@ -11,6 +11,7 @@ from tests.plan.drafts import drafted, planned
 from vecgrad.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
 from vecgrad.plan.plan import Plan, PlannedCall
 from vecgrad.program.flat import FlatLayout
+from vecgrad.spec.kernel import FlatMapSpec, WeightGradientSpec
 from vecgrad.spec.machine import AVX2, AVX512, Machine
 from vecgrad.updates import SGD, Adam
 
@@ -22,7 +23,18 @@ WIDE = Network(
     ),
     (32, 32, 3), batch=128,
 )  # fmt: skip
-ALL = {"wide": WIDE, "large": LARGE, "lenet": LENET, **NETWORKS}
+# A gradient of megabytes that tasks do not update: those of several groups of channels.
+GROUPED = Network(
+    Sequential((Conv2D(512, 3, padding=1), ReLU(), Conv2D(512, 3, padding=1, groups=2), Flatten(), Dense(10))),
+    (4, 4, 16), batch=32,
+)  # fmt: skip
+# Two gradients of megabytes that tasks update.
+DEEP = Network(
+    Sequential((Conv2D(512, 3, padding=1), ReLU(), Conv2D(512, 3, padding=1), ReLU(), Conv2D(256, 3, padding=1), Flatten(),
+                Dense(10))),
+    (4, 4, 16), batch=32,
+)  # fmt: skip
+ALL = {"deep": DEEP, "wide": WIDE, "grouped": GROUPED, "large": LARGE, "lenet": LENET, **NETWORKS}
 # Fields of a record: where its gradient and its parameter's entries begin, and how many.
 DESTINATION, PARAMETER, LENGTH = 3, 5, 6
 MACHINES = pytest.mark.parametrize("machine", [AVX512, AVX2], ids=lambda m: m.isa)
@@ -34,13 +46,7 @@ def numbered(plan: Plan) -> Iterator[tuple[int, PlannedCall]]:
 
 def updates(plan: Plan) -> list[tuple[int, int, int]]:
     """(phase, first entry, entries) of each record that an update changes parameters by."""
-    found = []
-    for number, call in numbered(plan):
-        if call.op == "update":
-            first = call.operands[0].offset // (8 * len(plan.segments[0]))
-            for record in plan.segments[first : first + plan.phases[number].chunks]:
-                found.append((number, record[PARAMETER], record[LENGTH]))
-    return found
+    return [(number, plan.segments[r][PARAMETER], plan.segments[r][LENGTH]) for number, r in _records(plan)]
 
 
 @pytest.mark.parametrize("network", ALL.values(), ids=list(ALL))
@@ -75,23 +81,28 @@ def test_gradients_come_before_their_update(network: Network, machine: Machine) 
             kind = "weight" if call.op == "conv_dw" else "bias"
             slot = slots.get(f"{scope}.{kind}")
             if slot is not None:
-                assert where[slot.offset] > number
+                at_once = call.op == "conv_dw" and plan.phases[number].calls[-1].op == "update"
+                assert where[slot.offset] == number if at_once else where[slot.offset] > number
 
 
 def _records(plan: Plan) -> Iterator[tuple[int, int]]:
     for number, call in numbered(plan):
         if call.op == "update":
             first = call.operands[0].offset // (8 * len(plan.segments[0]))
-            yield from ((number, r) for r in range(first, first + plan.phases[number].chunks))
+            assert isinstance(call.spec, FlatMapSpec)
+            records = 1 if call.spec.blocks else plan.phases[number].chunks
+            yield from ((number, r) for r in range(first, first + records))
 
 
 def test_megabytes_are_packed_and_given_back_within_a_step() -> None:
     plan = planned(WIDE, AVX512, SGD(momentum=0.9))
     parts = [[call.op for call in phase.calls] for phase in plan.phases if phase.part == "main"]
     early = [ops for ops in parts if ops[-1] == "update"]
-    assert ["update"] in early, "the first dense layer's gradient has a phase of its own"
+    assert ["conv_dw", "update"] in early, (
+        "the first dense layer's gradient is updated by the tasks that make it"
+    )
     assert ["sum", "update"] in early
-    assert all(ops in (["update"], ["sum", "update"]) for ops in early)
+    assert all(ops in (["conv_dw", "update"], ["sum", "update"]) for ops in early)
     assert sum(set(ops) == {"pack"} for ops in parts) >= 2
     assert not any({"pack", "conv"} <= set(ops) for ops in parts)
     gradients = planned(WIDE, AVX512)
@@ -124,7 +135,7 @@ def test_what_is_packed_in_a_step_is_packed_before_it_is_read() -> None:
 
 
 def test_a_gradient_in_the_arena_lives_until_its_update() -> None:
-    draft, plan = drafted(WIDE, AVX512, SGD(momentum=0.9))
+    draft, plan = drafted(GROUPED, AVX512, SGD(momentum=0.9))
     found = 0
     for number, call in numbered(plan):
         if call.op == "update" and call.operands[2].base == "arena":
@@ -134,6 +145,39 @@ def test_a_gradient_in_the_arena_lives_until_its_update() -> None:
             assert number in {max(when for when, _ in buffer.touches) for buffer in made}
             found += 1
     assert found
+
+
+def test_a_gradient_that_tasks_update_never_exists_as_a_whole() -> None:
+    """Each task has its own block, in its thread's frame, and the next call of the task is the rule."""
+    _, plan = drafted(DEEP, AVX512, SGD(momentum=0.9))
+    found = 0
+    for phase in plan.phases:
+        for call in phase.calls:
+            if isinstance(call.spec, FlatMapSpec) and call.spec.blocks:
+                [made, _] = phase.calls
+                assert isinstance(made.spec, WeightGradientSpec)
+                assert made.spec.own
+                assert made.operands[-1] == call.operands[2]
+                assert made.operands[-1].base == "frame"
+                assert (call.spec.blocks, phase.chunks) == (made.spec.blocks, made.spec.tasks)
+                assert plan.frame >= 4 * made.spec.blocks.entries
+                found += 1
+    assert found == 2
+    assert plan.gradients < 512 * 512
+
+
+def test_such_a_phase_comes_behind_what_reads_the_weights_where_that_costs_less_than_the_gradient() -> None:
+    def phases(network: Network) -> list[list[str]]:
+        calls = [[call.op for call in phase.calls] for phase in planned(network, AVX512, SGD()).phases]
+        return [ops for ops in calls if {"conv_dw", "conv_dx"} & set(ops)]
+
+    # The gradients of the last two convolutions are 4.7 and 9.4 MB, their inputs and dy 1 MB each at most.
+    assert ["conv_dx"] in phases(DEEP)
+    at_once = [number for number, ops in enumerate(phases(DEEP)) if ops == ["conv_dw", "update"]]
+    assert phases(DEEP)[at_once[0] - 1] == ["conv_dx"]
+    # The dense layer's is 42 MB, its input 134.
+    large = Network(DEEP.model, (64, 64, 16), batch=32)
+    assert ["conv_dw"] in phases(large)
 
 
 def test_gradients_are_no_results_of_a_step() -> None:

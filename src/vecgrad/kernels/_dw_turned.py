@@ -112,10 +112,11 @@ class Turned:
         if not self.filters or not channels:
             return
         b, s = self.b, self.shape
-        k, line, sums = s.spec.conv.channels_out, s.turned_line, self._sums(channel)
+        rows, k = s.spec.slab_shape
+        line, sums = s.turned_line, self._sums(channel)
         with b.loop(0, s.spec.conv.window.taps) as tap, b.loop(0, channels) as c:
             here = b.entry(sums, b.add(b.mul(tap.i, self.filters * line), c.i))
-            row = b.add(b.add(b.mul(tap.i, s.channels), channel), c.i)
+            row = b.add(b.add(b.mul(tap.i, rows), channel), c.i)
             there = b.entry(slab, b.add(b.mul(row, k), s.straight))
             for n in range(self.filters):
                 b.store(b.load(b.real, b.entry(here, n * line), s.item), b.entry(there, n), s.item)

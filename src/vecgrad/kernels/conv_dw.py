@@ -8,6 +8,7 @@ lie in the slab between blocks: the chain of an entry is the same for any block.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,7 @@ from vecgrad.kernels._dw_tile import compared
 from vecgrad.kernels._dw_turned import Turned
 from vecgrad.kernels._frame import Frame
 from vecgrad.kernels._runs import copy_run, fill_run
+from vecgrad.kernels._slab import moved
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.offer import Offer, Refusal, predicted
 from vecgrad.spec.kernel import ConvDwSpec
@@ -104,7 +106,7 @@ class _Generator:
         c_block, task = b.rem(b.begin, spec.c_blocks), b.div(b.begin, spec.c_blocks)
         k_block, task = b.rem(task, spec.k_blocks), b.div(task, spec.k_blocks)
         group, part = b.rem(task, spec.conv.groups), b.div(task, spec.conv.groups)
-        self.slab = b.entry(self.slab, b.mul(part, spec.slab_stride))
+        slab = b.entry(self.slab, b.mul(part, spec.slab_stride))
         n = b.let("i64", f"fptosi {b.load('double', Value('%scalars', 'ptr'), 8)} to i64")
         start = b.mul(part, spec.images_per_group)
         end = b.least(n, b.add(start, spec.images_per_group))
@@ -114,6 +116,7 @@ class _Generator:
         last_channels = s.channels - (spec.c_blocks - 1) * self.tile.c_block
         for channels in cases(b, c_block, spec.c_blocks - 1, self.tile.c_block, last_channels):
             channel = b.mul(c_block, self.tile.c_block)
+            self.slab = moved(b, spec, slab, channel, b.mul(k_block, self.tile.k_block))
             work = Part(group, channel, channels, first, tiles)
             self._clear(work, k_block)
             self.turned.clear()
@@ -128,14 +131,14 @@ class _Generator:
         for count in cases(b, k_block, spec.k_blocks - 1, self.tile.k_block, last):
             block = self._entry(part, b.mul(k_block, self.tile.k_block))
             with b.loop(0, spec.conv.window.taps) as tap, b.loop(0, part.channels) as channel:
-                line = b.add(b.mul(tap.i, s.channels), channel.i)
-                fill_run(b, b.at(block, b.mul(line, spec.conv.channels_out * s.item)), count)
+                line = b.add(b.mul(tap.i, spec.slab_shape[0]), channel.i)
+                fill_run(b, b.at(block, b.mul(line, spec.slab_shape[1] * s.item)), count)
 
     def _entry(self, part: Part, k: Index) -> Value:
         """The slab's entry (0, 0, first channel, k) of the part."""
         b, s = self.b, self.shape
         column = b.add(b.mul(part.group, s.filters), k)
-        return b.entry(self.slab, b.add(b.mul(part.channel, self.spec.conv.channels_out), column))
+        return b.entry(self.slab, b.add(b.mul(part.channel, self.spec.slab_shape[1]), column))
 
     # --- the walk over blocks of rows -----------------------------------------------------------------
     def _walk(self, start: Value, end: Value, body: Callable[[Rows], None]) -> None:
@@ -187,7 +190,7 @@ class _Generator:
                     tap = b.add(b.mul(r.i, kernel_cols), q.i)
                     visited = b.add(b.mul(r.i, kernel_cols), b.mul(q.i, tr))
                     visited = b.add(done, b.mul(visited, part.channels))
-                    line = b.at(block, b.mul(tap, s.channels * spec.conv.channels_out * s.item))
+                    line = b.at(block, b.mul(tap, math.prod(spec.slab_shape) * s.item))
                     for dy, (c0, c1, tc) in self._tiles(sources, part.channels):
                         with b.loop(c0, c1, step=tc) as c:
                             self._tile(
@@ -195,7 +198,7 @@ class _Generator:
                                 frame,
                                 b.entry(here, c.i),
                                 replace(dy, start=b.at(dy.start, b.mul(skipped, dy.steps[1]))),
-                                b.at(line, b.mul(c.i, spec.conv.channels_out * s.item)),
+                                b.at(line, b.mul(c.i, spec.slab_shape[1] * s.item)),
                                 (tr, ts, tc),
                                 count,
                                 following.streams(b.add(visited, b.mul(c.i, tr * ts)), tr * ts * tc),
@@ -277,10 +280,8 @@ class _Generator:
             kept=dy.kept,
             hidden=True,
         )
-        place = [
-            ((r * conv.window.cols.kernel + q) * s.channels + c) * conv.channels_out * s.item
-            for r, q, c in taps
-        ]
+        channels, filters = self.spec.slab_shape
+        place = [((r * conv.window.cols.kernel + q) * channels + c) * filters * s.item for r, q, c in taps]
         real = [min(count - v * s.lanes, s.lanes) for v in range(vectors)]
         width = s.lanes * s.item
         sums: Accumulators = [

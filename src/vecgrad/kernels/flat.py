@@ -6,12 +6,15 @@ length, parameter, update length), all counted in entries, and the factors of th
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from vecgrad.kernels import access
 from vecgrad.kernels.builder import Builder, Value
 from vecgrad.kernels.expression import Formula, cost
 from vecgrad.kernels.maps import turns
 from vecgrad.kernels.offer import Offer, Refusal, predicted
-from vecgrad.spec.kernel import RECORD_BYTES, RECORD_FIELDS, FlatMapSpec, SlabSumSpec
+from vecgrad.spec.kernel import RECORD_BYTES, RECORD_FIELDS, FlatMapSpec, SlabSumSpec, WeightBlocks
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import scalars
 
@@ -35,17 +38,45 @@ def generate_map(spec: FlatMapSpec, machine: Machine) -> str:
     b = Builder(machine, spec.dtype)
     operands = spec.inputs + len(spec.exprs)
     formula = Formula(b, spec.exprs, spec.scalars, _given(b, spec, 1 + operands))
-    first, gradient = _field(b, _PARAMETER), _field(b, _DESTINATION)
-    arrays = [b.entry(b.operand(1 + n), gradient if n == spec.gradient else first) for n in range(operands)]
+    arrays = [b.operand(1 + n) for n in range(operands)]
+    parameter = _field(b, _PARAMETER, every=spec.blocks is not None)
+    if spec.blocks is None:
+        _run(b, spec, formula, arrays, parameter, _field(b, _DESTINATION), _field(b, _UPDATE_LENGTH), 1)
+    else:
+        _block(b, spec, spec.blocks, formula, arrays, parameter)
+    return b.function(spec.name)
+
+
+def _run(
+    b: Builder, spec: FlatMapSpec, formula: Formula, arrays: Sequence[Value],
+    parameter: Value, gradient: Value, length: Value, unit: int,
+) -> None:  # fmt: skip
+    """The rule on a run of entries, a multiple of ``unit``, which begin at ``parameter`` and, of the gradient, at ``gradient``."""
+    starts = [b.entry(a, gradient if n == spec.gradient else parameter) for n, a in enumerate(arrays)]
 
     def body(places: list[Value], mask: Value | None) -> None:
-        rows = ([access.load_run(b, b.entry(a, i), mask) for a in arrays[: spec.inputs]] for i in places)
+        rows = ([access.load_run(b, b.entry(a, i), mask) for a in starts[: spec.inputs]] for i in places)
         for i, values in zip(places, formula.side_by_side(rows), strict=True):
-            for array, value in zip(arrays[spec.inputs :], values, strict=True):
+            for array, value in zip(starts[spec.inputs :], values, strict=True):
                 access.store_run(b, value, b.entry(array, i), mask)
 
-    access.each_vector(b, _field(b, _UPDATE_LENGTH), turns(formula), 1, body)
-    return b.function(spec.name)
+    access.each_vector(b, length, turns(formula), unit, body)
+
+
+def _block(
+    b: Builder, spec: FlatMapSpec, blocks: WeightBlocks, formula: Formula, arrays: Sequence[Value], parameter: Value
+) -> None:  # fmt: skip
+    """The rule on this task's block of weights, run by run."""
+    c = b.mul(b.rem(b.begin, blocks.c_blocks), blocks.c_block)
+    k = b.mul(b.div(b.begin, blocks.c_blocks), blocks.k_block)
+    channels = b.least(blocks.c_block, b.sub(blocks.channels_in, c))
+    filters = b.least(blocks.k_block, b.sub(blocks.channels_out, k))
+    unit = math.gcd(blocks.k_block, blocks.channels_out)
+    with b.loop(0, blocks.taps) as tap, b.loop(0, channels) as channel:
+        row = b.add(b.mul(tap.i, blocks.channels_in), b.add(c, channel.i))
+        there = b.add(parameter, b.add(b.mul(row, blocks.channels_out), k))
+        here = b.mul(b.add(b.mul(tap.i, blocks.c_block), channel.i), blocks.k_block)
+        _run(b, spec, formula, arrays, there, here, filters, unit)
 
 
 def offer_slabs(spec: SlabSumSpec, machine: Machine) -> Offer | Refusal:
@@ -86,7 +117,8 @@ def _given(b: Builder, spec: FlatMapSpec, last: int) -> dict[str, Value]:
     """The scalars that are no runtime scalars of the step: the group's factors, and numbers measured from the arrays."""
     used = {name for expr in spec.exprs for name in scalars(expr)}
     fields = (("group.rate", _RATE), ("group.decay", _DECAY))
-    given = {name: b.rounded(_place(b, field)) for name, field in fields if name in used}
+    every = spec.blocks is not None
+    given = {name: b.rounded(_place(b, field, every)) for name, field in fields if name in used}
     if spec.measured:
         numbers = b.operand(last)
         for i in range(spec.measured):
@@ -94,11 +126,11 @@ def _given(b: Builder, spec: FlatMapSpec, last: int) -> dict[str, Value]:
     return given
 
 
-def _place(b: Builder, field: int) -> Value:
-    """Where a field of this task's record lies."""
-    return b.at(b.at(b.operand(0), b.mul(b.begin, RECORD_BYTES)), 8 * field)
+def _place(b: Builder, field: int, every: bool = False) -> Value:
+    """Where a field of this task's record lies; or of the one record of ``every`` task."""
+    record = b.operand(0) if every else b.at(b.operand(0), b.mul(b.begin, RECORD_BYTES))
+    return b.at(record, 8 * field)
 
 
-def _field(b: Builder, field: int) -> Value:
-    """A field of this task's record."""
-    return b.load("i64", _place(b, field), 8)
+def _field(b: Builder, field: int, every: bool = False) -> Value:
+    return b.load("i64", _place(b, field, every), 8)

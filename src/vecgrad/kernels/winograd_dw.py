@@ -7,6 +7,7 @@ come back from the domain once.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from vecgrad.kernels import _winograd_steps as steps
@@ -15,6 +16,7 @@ from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._conv_shape import balanced
 from vecgrad.kernels._runs import fill_run
+from vecgrad.kernels._slab import moved
 from vecgrad.kernels._unpooled import UnpooledPatches
 from vecgrad.kernels._winograd_cost import dw_cycles, refusal, seconds
 from vecgrad.kernels._winograd_grid import PLANES, Grid, Needed
@@ -159,6 +161,7 @@ class _Generator:
             n = b.let("i64", f"fptosi {b.load('double', Value('%scalars', 'ptr'), 8)} to i64")
             start = b.mul(part, spec.images_per_group)
             c, k = b.mul(c_block, spec.c_block), b.mul(k_block, spec.k_block)
+            self.slab = moved(b, spec, self.slab, c, k)
             end = b.least(n, b.add(start, spec.images_per_group))
             self._sum(start, end, c, k)
             self._write(c, k)
@@ -182,8 +185,9 @@ class _Generator:
                 x = s.inputs.at(b, self.memory[2], plane.i)
                 dy = s.gradients.at(b, self.memory[3], plane.i)
                 sums = b.at(self.memory[4], b.mul(plane.i, s.sums.plane))
-                with b.when(b.icmp("sge", b.add(loop.i, self.spec.tile.block), last)):
-                    self._fetch_slab(plane.i, c, k)
+                if not self.spec.own:
+                    with b.when(b.icmp("sge", b.add(loop.i, self.spec.tile.block), last)):
+                        self._fetch_slab(plane.i, c, k)
                 met = needed.of_plane(b, plane.i, counts)
                 if s.one_block:
                     self._products(x, dy, sums, met, new)
@@ -239,7 +243,7 @@ class _Generator:
             number = b.add(start, vector.i)
             source = b.at(self.memory[4], b.mul(channel.i, s.sums.tile))
             self._columns(b.at(source, b.mul(vector.i, b.lanes * s.item)))
-            line = b.mul(b.add(c, channel.i), conv.channels_out)
+            line = b.mul(b.add(c, channel.i), self.spec.slab_shape[1])
             target = b.entry(self.slab, b.add(line, b.mul(number, b.lanes)))
             for lanes in cases(b, number, total - 1, b.lanes, rest):
                 self._rows(target, lanes)
@@ -257,8 +261,8 @@ class _Generator:
                 b.store(value, b.at(self.memory[5], (r * INPUTS + j) * _LINE), s.item)
 
     def _rows(self, target: Value, lanes: int) -> None:
-        b, s, conv = self.b, self.shape, self.spec.conv
-        tap = conv.channels_in * conv.channels_out * s.item
+        b, s = self.b, self.shape
+        tap = math.prod(self.spec.slab_shape) * s.item
         for r in range(TAPS):
             places = (b.at(self.memory[5], (r * INPUTS + j) * _LINE) for j in range(INPUTS))
             row = [b.load(b.vector, place, s.item) for place in places]

@@ -82,7 +82,8 @@ class Accumulator:
     """One sum over images: ``slabs`` partial sums of ``length`` entries, ``stride`` entries apart, that end at
     ``destination`` in the gradients. ``parameter``: it is a parameter's gradient. With one slab it is written there at once.
 
-    home: where the parameter begins in the flat arrays, in entries. alone: its one slab lies in the arena instead.
+    home: where the parameter begins in the flat arrays, in entries. alone: its one slab lies in the arena instead. at_once: it
+    exists block by block only, each of which the rule has at once; its one record says where the parameter is.
     """
 
     slab: Buffer
@@ -93,6 +94,7 @@ class Accumulator:
     parameter: bool
     summed: bool = False
     alone: bool = False
+    at_once: bool = False
     home: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +103,8 @@ class Accumulator:
     @property
     def segment(self) -> int:
         """Entries of one record of the table; the last may have fewer."""
+        if self.at_once:
+            return self.length
         if self.slabs > 1:
             return SEGMENT
         return _ALONE_LARGE if self.length >= 128 * SEGMENT else _ALONE
@@ -113,7 +117,7 @@ class Accumulator:
     def segments(self, item: int, rate: float = 1.0, decay: float = 1.0) -> list[tuple[int, ...]]:
         """Its records of the table (see ``FlatMapSpec``); to be asked when the slab has its place."""
         found: list[tuple[int, ...]] = []
-        destination = self.slab.offset // item if self.alone else self.destination
+        destination = self.slab.offset // item if self.alone else 0 if self.at_once else self.destination
         for start in range(0, self.length, self.segment):
             length = min(self.segment, self.length - start)
             direct = self.slabs == 1

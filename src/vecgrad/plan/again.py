@@ -11,7 +11,8 @@ long as they need it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from vecgrad.graph.nodes import Ref
 from vecgrad.kernels.expression import cost
@@ -20,6 +21,7 @@ from vecgrad.plan.draft import Buffer, Draft
 from vecgrad.plan.fuse import Step
 from vecgrad.plan.simplify import CHEAP
 from vecgrad.spec.geometry import Conv
+from vecgrad.spec.scalar import Operand, substitute
 from vecgrad.spec.tensor import size
 
 
@@ -31,7 +33,8 @@ def beside(conv: Conv) -> bool:
 def computed_again(steps: Sequence[Step], outputs: Collection[Ref]) -> dict[Ref, Step]:
     """The values that backward steps compute again, and the steps that make them.
 
-    What one is made of is itself not computed again, and read by a later step than the first that needs the value.
+    They are made of values that are kept: one of these that is itself computed again is part of the expression. And they are made
+    of what a step reads that is not before the first that needs them.
     """
     readers: dict[Ref, list[int]] = defaultdict(list)
     for number, step in enumerate(steps):
@@ -41,11 +44,12 @@ def computed_again(steps: Sequence[Step], outputs: Collection[Ref]) -> dict[Ref,
     for step in steps:
         [value, *others] = step.results
         backward = [number for number in readers[value] if steps[number].nodes[0].stage == "backward"]
-        if step.op != "map" or others or value in outputs or not backward or not _cheap(step):
+        forward = (step.op, step.nodes[0].stage) == ("map", "forward")
+        if not forward or others or value in outputs or not backward:
             continue
-        made_of = [ref for ref in step.extra if ref.batched]
-        if all(ref not in found and readers[ref][-1] >= backward[0] for ref in made_of):
-            found[value] = step
+        made = _of_what_is_kept(step, found)
+        if _cheap(made) and all(readers[ref][-1] >= backward[0] for ref in _values(made)):
+            found[value] = made
     return found
 
 
@@ -59,12 +63,27 @@ def in_one_phase(draft: Draft, buffer: Buffer) -> bool:
     return phases == draft.phases[-1:] and phases[0].images_per_chunk > 0
 
 
+def _values(step: Step) -> list[Ref]:
+    return [ref for ref in step.extra if ref.batched]
+
+
+def _of_what_is_kept(step: Step, again: Mapping[Ref, Step]) -> Step:
+    """The step with those of its operands that are computed again put into its expression."""
+    read: dict[Ref, None] = {}
+    for ref in step.extra:
+        read |= dict.fromkeys(again[ref].extra if ref in again else (ref,))
+    places = {ref: Operand(number) for number, ref in enumerate(read)}
+    values = (
+        substitute(again[ref].expr, tuple(places[each] for each in again[ref].extra)) if ref in again else places[ref]
+        for ref in step.extra
+    )  # fmt: skip
+    return replace(step, expr=substitute(step.expr, tuple(values)), extra=tuple(read))
+
+
 def _cheap(step: Step) -> bool:
-    kind = step.results[0].type
-    values = [ref for ref in step.extra if ref.batched]
+    kind, values = step.results[0].type, _values(step)
     return (
-        step.nodes[0].stage == "forward"
-        and 1 <= len(values) <= 2
+        1 <= len(values) <= 2
         and all(ref.type == kind for ref in values)
-        and cost([step.expr]) <= CHEAP
+        and cost([step.expr]) <= CHEAP * len(values)
     )

@@ -15,7 +15,8 @@ from vecgrad.spec.tensor import Layout
 class Buffer:
     """Memory for one value. ``base`` is None until it is known whether it lives in the arena or in frames.
 
-    nbytes: per image if batched, else in all. touches: the (phase, call) numbers that read or write it, once it is settled.
+    nbytes: per image if batched, else in all. own: each task of the one phase that touches it has its own. touches: the (phase,
+    call) numbers that read or write it, once it is settled.
     """
 
     nbytes: int
@@ -23,6 +24,7 @@ class Buffer:
     base: str | None = None
     offset: int = 0
     kept: bool = False
+    own: bool = False
     touches: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -131,8 +133,8 @@ class Draft:
         """Gives every buffer its place; (bytes of the arena, bytes of a thread's frame).
 
         A batched value that lives within one phase over images needs memory for one chunk only, in the
-        frame of the thread that works on it, where it stays in cache. All others live in the arena for as
-        long as any phase touches them.
+        frame of the thread that works on it, where it stays in cache; so does what each task has for itself. All others live in
+        the arena for as long as any phase touches them.
         """
         self._touch()
         arena: list[Interval] = []
@@ -142,9 +144,10 @@ class Draft:
                 continue
             phases = {phase for phase, _ in buffer.touches}
             only = next(iter(phases)) if len(phases) == 1 else None
-            if only is not None and buffer.batched and not buffer.kept and self.phases[only].images_per_chunk:
+            by_chunks = only is not None and buffer.batched and self.phases[only].images_per_chunk > 0
+            if only is not None and not buffer.kept and (by_chunks or buffer.own):
                 calls = [call for _, call in buffer.touches]
-                nbytes = buffer.nbytes * self.images_per_chunk
+                nbytes = buffer.nbytes * (self.images_per_chunk if by_chunks else 1)
                 frames.setdefault(only, []).append(Interval(number, nbytes, min(calls), max(calls)))
                 buffer.base = "frame"
             else:

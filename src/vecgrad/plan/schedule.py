@@ -2,18 +2,22 @@
 
 A plan without an update keeps its packs from run to run. One that changes the weights must make them anew each step, so a
 large pack may as well exist from right before its first reader to its last, in the arena. And once a gradient is complete
-and its parameter is read no more, the update rule may have it, and its memory serves others. Both cost a barrier, so only
-megabytes are moved. Neither changes a bit: a pack holds the same numbers, and an entry's update reads that entry alone.
+and its parameter is read no more, the update rule may have it, and its memory serves others; where tasks make it block by block,
+each task applies the rule to its own block while that is in the cache, and the gradient as a whole never exists. What costs a
+barrier is done for megabytes only. Neither changes a bit: a pack holds the same numbers, and an entry's update reads that entry
+alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from vecgrad.plan.accumulate import Accumulator
 from vecgrad.plan.draft import Buffer, Draft, DraftCall, DraftPhase
 from vecgrad.plan.lower import PACK_TASKS, Lowering
 from vecgrad.plan.update import Rule, Update
+from vecgrad.spec.kernel import ConvDwSpec, WeightBlocks, WinogradDwSpec
 
 # What a phase of its own must give back: at the bandwidth of memory about 50 times as long as two threads' barrier.
 WORTH_A_PHASE = 1 << 20
@@ -71,13 +75,15 @@ def _by_first_reader(draft: Draft, calls: Iterable[DraftCall]) -> dict[DraftPhas
 def add_update(draft: Draft, lowering: Lowering, update: Update, entries: int) -> list[tuple[int, ...]]:
     """Adds the phases in which slabs meet and the rule changes the parameters; records of the table behind those of the sums.
 
-    A large gradient that a kernel writes whole has a phase of its own, and lives in the arena until then; slabs meet, with
-    their update, as soon as they are megabytes; the rest comes at the end, the part "update". A rule that measures all
-    gradients first leaves everything to the end, and every gradient at its place.
+    A large gradient that tasks write block by block is updated by them; one that a kernel writes otherwise has a phase of its
+    own, and lives in the arena until then; slabs meet, with their update, as soon as they are megabytes; the rest comes at the
+    end, the part "update". A rule that measures all gradients first leaves everything to the end, and every gradient at its
+    place.
     """
     rule = Rule(update, entries, lowering.dtype, lowering.scalars)
+    at_once = {} if rule.measures else _by_tasks(draft, lowering)
     groups = [] if rule.measures else _early(draft, lowering)
-    moved = {a for _, group in groups for a in group}
+    moved = {a for _, group in groups for a in group} | set(at_once)
     late = [a for a in lowering.accumulators if a not in moved]
     lowering.accumulators = late
     phases = list(draft.phases)
@@ -87,14 +93,63 @@ def add_update(draft: Draft, lowering: Lowering, update: Update, entries: int) -
         draft.insert(draft.phases.index(phases[number]) + 1, _phase(draft, lowering, rule, first, group))
         first += _records(group)
         lowering.accumulators.extend(group)
+    for a, (phase, blocks) in at_once.items():
+        phase.calls.append(rule.change_at_once(first, a, blocks))
+        first += _records([a])
+        lowering.accumulators.append(a)
     if not rule.measures:
         _close_up(draft, lowering)
     return rule.follow(draft, first)
 
 
+def _by_tasks(draft: Draft, lowering: Lowering) -> dict[Accumulator, tuple[DraftPhase, WeightBlocks]]:
+    """The large gradients whose tasks can change the parameter too, the phases of these, and the blocks.
+
+    A phase that comes before what still reads the parameter is put off, where that keeps less alive than the gradient would be.
+    """
+    found: dict[Accumulator, tuple[DraftPhase, WeightBlocks]] = {}
+    for a in lowering.accumulators:
+        users = [phase for phase in draft.phases for call in phase.calls if _reads(call, a.slab)]
+        if not _whole(a, lowering.item) or len(users) != 1 or len(users[0].calls) != 1:
+            continue
+        [phase] = users
+        [call] = phase.calls
+        spec, last = call.spec, _complete(draft, a, lowering.item)
+        if (
+            isinstance(spec, ConvDwSpec | WinogradDwSpec)
+            and spec.mode == "blocks"
+            and (spec.image_groups, spec.conv.groups) == (1, 1)
+            and _kept_longer(draft, call, last) <= a.slab.nbytes
+        ):
+            behind = draft.phases[last]
+            if behind is not phase:
+                draft.phases.remove(phase)
+                draft.insert(draft.phases.index(behind) + 1, phase)
+            call.spec = replace(spec, own=True)
+            a.at_once = a.slab.own = True
+            draft.into_arena(a.slab)
+            a.slab.nbytes = spec.blocks.entries * lowering.item
+            found[a] = (phase, spec.blocks)
+    return found
+
+
+def _reads(call: DraftCall, buffer: Buffer) -> bool:
+    """Whether a call has to do with it."""
+    return any(argument.buffer is buffer for argument in call.arguments)
+
+
+def _kept_longer(draft: Draft, call: DraftCall, last: int) -> int:
+    """Bytes that would live longer if the call came behind phase number ``last``."""
+    read = {argument.buffer for argument in call.arguments[:-1] if argument.buffer.base is None}
+    later = (other for phase in draft.phases[last:] for other in phase.calls)
+    held = {argument.buffer for other in later if other is not call for argument in other.arguments}
+    return sum(buffer.nbytes * (draft.batch_size if buffer.batched else 1) for buffer in read - held)
+
+
 def _early(draft: Draft, lowering: Lowering) -> list[tuple[int, list[Accumulator]]]:
     """What need not wait for the end: (the phase behind which the rule may have them, gradients)."""
-    ready = {a: _complete(draft, a, lowering.item) for a in lowering.accumulators if not a.summed}
+    left = (a for a in lowering.accumulators if not (a.summed or a.at_once))
+    ready = {a: _complete(draft, a, lowering.item) for a in left}
     groups = [(number, [a]) for a, number in ready.items() if _whole(a, lowering.item)]
     waiting = [a for a in ready if not _whole(a, lowering.item)]
     # Behind the last phase comes the end anyway.
@@ -144,7 +199,7 @@ def _close_up(draft: Draft, lowering: Lowering) -> None:
     item, entries = lowering.item, 0
     places: dict[int, int] = {}
     for a in sorted(lowering.accumulators, key=lambda a: a.home):
-        if not a.alone:
+        if not (a.alone or a.at_once):
             places[a.destination * item] = entries * item
             a.destination = entries
             entries += -(-a.length // 16) * 16

@@ -6,14 +6,14 @@ What the calls are stands here, when they are made in ``plan.schedule``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.plan.accumulate import SEGMENT, Accumulator, record
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall
 from vecgrad.plan.fuse import Step
 from vecgrad.spec.errors import CompileError
-from vecgrad.spec.kernel import RECORD_BYTES, FlatMapSpec, FlatMeasureSpec, FlatSumSpec
+from vecgrad.spec.kernel import RECORD_BYTES, FlatMapSpec, FlatMeasureSpec, FlatSumSpec, WeightBlocks
 from vecgrad.spec.machine import ITEM_BYTES
 from vecgrad.spec.scalar import Expr, Operand, Scalar, substitute
 
@@ -75,6 +75,12 @@ class Rule:
         summed = _call(first, [*self._arrays.values(), partials], graph, self._entries)
         draft.over_tasks([summed], first.tasks, "update")
         draft.over_tasks([_call(then, [partials, *self._numbers], graph, 1)], 1, "update")
+
+    def change_at_once(self, first: int, a: Accumulator, blocks: WeightBlocks) -> DraftCall:
+        """The call that changes a block of a parameter, by the gradient that a call of the same task has left in ``a``'s slab."""
+        arrays = self._arrays | {"g": a.slab}
+        buffers = [_table(first), *arrays.values(), *(arrays[name] for name in self._written)]
+        return _call(replace(self._spec, blocks=blocks), buffers, self._rule.graph, a.length)
 
     def change(self, first: int, group: Sequence[Accumulator], alone: Buffer | None = None) -> DraftCall:
         """The call that changes the parameters of ``group``, whose records begin at number ``first``.

@@ -4,7 +4,15 @@ A spec and a ``Machine`` determine the code and nothing else does; the spec is t
 cache key and its test's id. Operands are listed in the order in which the function takes them.
 """
 
-from vecgrad.spec.kernel._base import Epilogue, KernelSpec, Pooling, Unpooling, WeightsSpec
+from vecgrad.spec.kernel._base import (
+    Epilogue,
+    KernelSpec,
+    Pooling,
+    Unpooling,
+    WeightBlocks,
+    WeightGradientSpec,
+    WeightsSpec,
+)
 from vecgrad.spec.kernel._conv import SECTION, ConvDwSpec, ConvDxSpec, ConvSpec, DwTile, PackSpec, Tile
 from vecgrad.spec.kernel._dense import DenseDxSpec, DenseSpec, DenseTile
 from vecgrad.spec.kernel._depthwise import DepthwiseDxSpec, DepthwiseSpec, DepthwiseTile
@@ -76,6 +84,8 @@ __all__ = [
     "SlideTile",
     "Tile",
     "Unpooling",
+    "WeightBlocks",
+    "WeightGradientSpec",
     "WeightsSpec",
     "WinogradDwSpec",
     "WinogradDxSpec",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from vecgrad.spec.geometry import Conv, Window
@@ -143,3 +143,65 @@ class WeightsSpec(KernelSpec):
     def entries(self) -> int:
         """Entries of the packed array."""
         return self.conv.groups * self.blocks * self.block_entries
+
+
+@dataclass(frozen=True)
+class WeightBlocks:
+    """Weights (R, S, C, K), of ``taps`` = R · S, as blocks of their channels.
+
+    Block t covers input channels [c · c_block, (c + 1) · c_block) and output channels [k · k_block, (k + 1) · k_block), as far
+    as they exist, with c = t mod (blocks of C) and k = t div (blocks of C). On its own it is (R, S, c_block, k_block).
+    """
+
+    taps: int
+    channels_in: int
+    channels_out: int
+    c_block: int
+    k_block: int
+
+    @property
+    def c_blocks(self) -> int:
+        return -(-self.channels_in // self.c_block)
+
+    @property
+    def k_blocks(self) -> int:
+        return -(-self.channels_out // self.k_block)
+
+    @property
+    def entries(self) -> int:
+        """Entries of a block on its own."""
+        return self.taps * self.c_block * self.k_block
+
+
+@dataclass(frozen=True)
+class WeightGradientSpec(KernelSpec):
+    """Base of what sums products of x and dy over images into a slab: (R, S, C / groups, K), or each task's own block of it."""
+
+    conv: Conv
+    input: Layout
+    dy: Layout
+    own: bool = field(default=False, kw_only=True)
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """(input channels, output channels) of a task in mode *blocks*."""
+        raise NotImplementedError
+
+    @property
+    def blocks(self) -> WeightBlocks:
+        """A group's weights as tasks cut them."""
+        filters = self.conv.channels_out // self.conv.groups
+        return WeightBlocks(self.conv.window.taps, self.conv.weight_shape[2], filters, *self.block)
+
+    @property
+    def slab_shape(self) -> tuple[int, int]:
+        """(input channels, output channels) of a tap in the slab."""
+        return self.block if self.own else (self.blocks.channels_in, self.conv.channels_out)
+
+    @property
+    def k_blocks(self) -> int:
+        return self.blocks.k_blocks
+
+    @property
+    def c_blocks(self) -> int:
+        return self.blocks.c_blocks

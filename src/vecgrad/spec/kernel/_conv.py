@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vecgrad.spec.geometry import Conv
-from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec, WeightsSpec
+from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec, WeightGradientSpec, WeightsSpec
 from vecgrad.spec.tensor import Layout
 
 
@@ -115,18 +115,16 @@ class DwTile:
 
 
 @dataclass(frozen=True)
-class ConvDwSpec(KernelSpec):
+class ConvDwSpec(WeightGradientSpec):
     """(2.21). Operands: x, dy, slab (canonical (R, S, C / groups, K), written completely, even for no images).
 
     Every entry is one chain over images, rows and columns ascending. mode *images*: a chunk is a range
     of images, with its own slab. mode *blocks*: task ((i · groups + g) · k-blocks + kb) · c-blocks + cb
     computes that block from image group i, images [i · images_per_group, (i + 1) · images_per_group) of
-    the n = scalars[0] given, into the slab that lies i · slab_stride entries behind the operand.
+    the n = scalars[0] given, into the slab that lies i · slab_stride entries behind the operand. own: the operand is the task's
+    own block instead, (R, S, c_block, k_block), of one group of all images and channels.
     """
 
-    conv: Conv
-    input: Layout
-    dy: Layout
     tile: DwTile
     mode: Literal["images", "blocks"] = "images"
     image_groups: int = 1
@@ -134,12 +132,8 @@ class ConvDwSpec(KernelSpec):
     slab_stride: int = 0
 
     @property
-    def k_blocks(self) -> int:
-        return -(-(self.conv.channels_out // self.conv.groups) // self.tile.k_block)
-
-    @property
-    def c_blocks(self) -> int:
-        return -(-(self.conv.channels_in // self.conv.groups) // self.tile.c_block)
+    def block(self) -> tuple[int, int]:
+        return self.tile.c_block, self.tile.k_block
 
     @property
     def tasks(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vecgrad.spec.kernel._base import KernelSpec
+from vecgrad.spec.kernel._base import KernelSpec, WeightBlocks
 from vecgrad.spec.scalar import Expr
 from vecgrad.spec.tensor import Layout
 
@@ -41,6 +41,8 @@ class FlatMapSpec(KernelSpec):
     entries parameter … parameter + update length − 1 of every array but input number ``gradient`` (None: there is none),
     which lies at destination … in memory of its own. rate and decay are the bits of float64: the scalars "group.rate" and
     "group.decay" there.
+
+    blocks: tasks are the blocks of the parameter at record number 0 of the table; the gradient's operand is the block on its own.
     """
 
     exprs: tuple[Expr, ...]
@@ -49,6 +51,7 @@ class FlatMapSpec(KernelSpec):
     dtype: str = "float32"
     scalars: tuple[str, ...] = ()
     measured: int = 0
+    blocks: WeightBlocks | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vecgrad.spec.geometry import Conv
-from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec, Unpooling, WeightsSpec
+from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec, Unpooling, WeightGradientSpec, WeightsSpec
 from vecgrad.spec.tensor import Layout
 
 
@@ -88,17 +88,14 @@ class WinogradDxSpec(WinogradSpec):
 
 
 @dataclass(frozen=True)
-class WinogradDwSpec(KernelSpec):
+class WinogradDwSpec(WeightGradientSpec):
     """(2.21) by F(4 × 4, 3 × 3). Operands: x, dy, slab (canonical (3, 3, C, K), written completely, even for no images).
 
     Every one of the 36 sums of a pair of channels is one chain over tiles: images, then rows, then columns of tiles.
-    Modes and tasks as in ConvDwSpec; k_block and c_block are the channels of a task. With ``unpool`` operands are its dy and
+    Modes, tasks and own as in ConvDwSpec; k_block and c_block are the channels of a task. With ``unpool`` operands are its dy and
     index in the place of dy.
     """
 
-    conv: Conv
-    input: Layout
-    dy: Layout
     tile: WinogradTile
     k_block: int
     c_block: int
@@ -109,12 +106,8 @@ class WinogradDwSpec(KernelSpec):
     unpool: Unpooling | None = None
 
     @property
-    def k_blocks(self) -> int:
-        return -(-self.conv.channels_out // self.k_block)
-
-    @property
-    def c_blocks(self) -> int:
-        return -(-self.conv.channels_in // self.c_block)
+    def block(self) -> tuple[int, int]:
+        return self.c_block, self.k_block
 
     @property
     def tasks(self) -> int:

@@ -1,0 +1,114 @@
+"""Weight gradients whose tasks each keep their own block, and the rule that changes the parameter by such a block."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.corpus import Case
+from tests.kernels.test_conv import Operands
+from tests.kernels.test_winograd import Operands as Winograd
+
+from vecgrad.kernels import algorithm
+from vecgrad.kernels.choose import dw_spec
+from vecgrad.spec.kernel import ConvDwSpec, FlatMapSpec, WeightBlocks, WinogradDwSpec
+from vecgrad.spec.machine import Machine
+from vecgrad.spec.scalar import Operand, Scalar
+
+CASES = {
+    "blocks that fill": Case((6, 6), 64, 128, 3, padding=1, images=3),
+    "blocks that do not": Case((6, 5), 70, 150, 3, padding=1, images=2),
+    "one block": Case((5, 5), 17, 20, 3, padding=1, images=2),
+    "one image": Case((4, 4), 70, 70, 3, padding=1, images=1),
+    "no image": Case((4, 4), 70, 70, 3, padding=1, images=0),
+    "1x1": Case((4, 4), 130, 260, 1, images=2),
+    "strided": Case((9, 8), 66, 131, 3, stride=2, padding=1, images=2),
+}
+
+
+def slab(lab: Any, spec: ConvDwSpec | WinogradDwSpec, arrays: list[Any], n: int) -> Any:
+    """What all tasks sum, each own block put at its place among all weights."""
+    blocks, (r, s, c, k) = spec.blocks, spec.conv.weight_shape
+    whole = np.full(r * s * c * k, np.nan, np.float32)
+    for task in range(spec.tasks):
+        memory = np.full(blocks.entries, np.nan, np.float32) if spec.own else whole
+        memory = lab.run(spec, spec_machine(lab), [*arrays, memory], 1, (float(n),), begin=task)[-1]
+        if not spec.own:
+            whole = memory
+            continue
+        inside = where(blocks, task)
+        count = [len(range(*each.indices(size))) for each, size in zip(inside, (c, k), strict=True)]
+        own = memory.reshape(r * s, blocks.c_block, blocks.k_block)[:, : count[0], : count[1]]
+        whole.reshape(r * s, c, k)[:, inside[0], inside[1]] = own
+    return whole.reshape(r, s, c, k)
+
+
+def spec_machine(lab: Any) -> Machine:
+    machine: Machine = lab.host[0]
+    return machine
+
+
+def where(blocks: WeightBlocks, task: int) -> tuple[slice, slice]:
+    """The input and output channels of a block."""
+    c, k = task % blocks.c_blocks * blocks.c_block, task // blocks.c_blocks * blocks.k_block
+    return slice(c, c + blocks.c_block), slice(k, k + blocks.k_block)
+
+
+@pytest.mark.parametrize("wide", [1, 2])
+@pytest.mark.parametrize("name", CASES)
+def test_own_blocks_are_the_slabs(lab: Any, name: str, wide: int) -> None:
+    a = Operands(lab, spec_machine(lab), CASES[name], real=True)
+    spec = dw_spec(
+        a.conv, a.x_layout, a.y_layout, a.machine, mode="blocks", images_per_group=max(a.case.images, 1), wide=wide
+    )  # fmt: skip
+    arrays = [lab.stored(a.x_layout, a.x), lab.stored(a.y_layout, a.dy)]
+    found = slab(lab, replace(spec, own=True), arrays, a.case.images)
+    np.testing.assert_array_equal(found, slab(lab, spec, arrays, a.case.images))
+
+
+@pytest.mark.parametrize("wide", [1, 2])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("1x1", "strided")])
+def test_own_blocks_are_winograds_slabs(lab: Any, name: str, wide: int) -> None:
+    a = Winograd(lab, spec_machine(lab), CASES[name])
+    spec = algorithm.winograd_dw_spec(
+        a.conv, a.x_layout, a.y_layout, a.machine, images=max(a.n, 1), by_blocks=True
+    )
+    spec = algorithm.at_groups(replace(spec, k_block=wide * spec.k_block), 1, max(a.n, 1))
+    arrays = [lab.stored(a.x_layout, a.x), lab.stored(a.y_layout, a.dy)]
+    found = slab(lab, replace(spec, own=True), arrays, a.n)
+    np.testing.assert_array_equal(found, slab(lab, spec, arrays, a.n))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "blocks",
+    [WeightBlocks(9, 4, 32, 2, 16), WeightBlocks(1, 5, 37, 2, 16), WeightBlocks(4, 3, 7, 3, 16)],
+    ids=["fill", "do not fill", "one"],
+)
+def test_a_rule_changes_a_block_by_its_own_gradient(
+    lab: Any, machine: Machine, blocks: WeightBlocks, dtype: str
+) -> None:
+    """Every task changes its own entries of the parameter and the state, with the factors of the one record."""
+    w, v, g = Operand(0), Operand(1), Operand(2)
+    moved = Scalar("group.decay") * v + g
+    spec = FlatMapSpec((w - Scalar("group.rate") * moved, moved), 3, 2, dtype, ("n",), blocks=blocks)
+    shape = (blocks.taps, blocks.channels_in, blocks.channels_out)
+    first, length = 32, int(np.prod(shape))
+    factors = np.array([0.5, 2.0]).view(np.int64)
+    table = np.array([[-1, -1, -1, -1, -1, first, length, *factors]])
+    weights, moving = (lab.integers(i, first + length + 3, dtype=dtype) for i in range(2))
+    gradient = lab.integers(5, *shape, dtype=dtype)
+    expected = [weights.copy(), moving.copy()]
+    expected[1][first : first + length] = 2 * moving[first : first + length] + gradient.ravel()
+    expected[0][first : first + length] -= 0.5 * expected[1][first : first + length]
+    for task in range(blocks.c_blocks * blocks.k_blocks):
+        c, k = where(blocks, task)
+        part = gradient[:, c, k]
+        own = np.full((blocks.taps, blocks.c_block, blocks.k_block), np.nan, dtype)
+        own[:, : part.shape[1], : part.shape[2]] = part
+        operands = [table, weights, moving, own.ravel(), weights, moving]
+        _, weights, moving, *_ = lab.run(spec, machine, operands, images=1, scalars=(1.0,), begin=task)
+    np.testing.assert_array_equal(weights, expected[0])
+    np.testing.assert_array_equal(moving, expected[1])
