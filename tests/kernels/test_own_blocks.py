@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,13 +29,16 @@ CASES = {
 }
 
 
-def slab(lab: Any, spec: ConvDwSpec | WinogradDwSpec, arrays: list[Any], n: int) -> Any:
-    """What all tasks sum, each own block put at its place among all weights."""
+def slab(
+    lab: Any, spec: ConvDwSpec | WinogradDwSpec, arrays: list[Any], n: int, behind: Sequence[Any] = ()
+) -> Any:
+    """What all tasks sum, each own block put at its place among all weights. behind: operands behind the slab."""
     blocks, (r, s, c, k) = spec.blocks, spec.conv.weight_shape
     whole = np.full(r * s * c * k, np.nan, np.float32)
     for task in range(spec.tasks):
         memory = np.full(blocks.entries, np.nan, np.float32) if spec.own else whole
-        memory = lab.run(spec, spec_machine(lab), [*arrays, memory], 1, (float(n),), begin=task)[-1]
+        operands = [*arrays, memory, *behind]
+        memory = lab.run(spec, spec_machine(lab), operands, 1, (float(n),), begin=task)[len(arrays)]
         if not spec.own:
             whole = memory
             continue
@@ -77,8 +81,13 @@ def test_own_blocks_are_winograds_slabs(lab: Any, name: str, wide: int) -> None:
     )
     spec = algorithm.at_groups(replace(spec, k_block=wide * spec.k_block), 1, max(a.n, 1))
     arrays = [lab.stored(a.x_layout, a.x), lab.stored(a.y_layout, a.dy)]
-    found = slab(lab, replace(spec, own=True), arrays, a.n)
-    np.testing.assert_array_equal(found, slab(lab, spec, arrays, a.n))
+    wanted = slab(lab, spec, arrays, a.n)
+    np.testing.assert_array_equal(slab(lab, replace(spec, own=True), arrays, a.n), wanted)
+    # What the next call writes is brought near, and neither read nor changed.
+    near = [np.full(wanted.size, np.nan, np.float32) for _ in range(2)]
+    found = slab(lab, replace(spec, own=True, fetched=2), arrays, a.n, near)
+    np.testing.assert_array_equal(found, wanted)
+    assert all(np.isnan(array).all() for array in near)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

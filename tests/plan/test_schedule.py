@@ -60,7 +60,9 @@ def test_each_parameter_is_changed_once_and_read_no_more(network: Network) -> No
     for number, call in numbered(plan):
         if call.op == "update" or plan.phases[number].part == "pack":
             continue
-        for place in call.operands:
+        # The weights that a task fetches are those that its next call changes; it does not read them.
+        read = call.operands[:3] if call.op == "conv_dw" else call.operands
+        for place in read:
             if place.base == "parameters":
                 assert all(
                     number < when
@@ -157,8 +159,8 @@ def test_a_gradient_that_tasks_update_never_exists_as_a_whole() -> None:
                 [made, _] = phase.calls
                 assert isinstance(made.spec, WeightGradientSpec)
                 assert made.spec.own
-                assert made.operands[-1] == call.operands[2]
-                assert made.operands[-1].base == "frame"
+                assert made.operands[2] == call.operands[2]
+                assert made.operands[2].base == "frame"
                 assert (call.spec.blocks, phase.chunks) == (made.spec.blocks, made.spec.tasks)
                 assert plan.frame >= 4 * made.spec.blocks.entries
                 found += 1

@@ -143,6 +143,7 @@ class _Generator:
         self.x = (self.b.operand(0),)
         self.dy = tuple(self.b.operand(n) for n in range(1, dy_end))
         self.slab = self.b.operand(dy_end)
+        self.fetched = [self.b.operand(dy_end + 1 + n) for n in range(self.spec.fetched)]
         self.memory = [self.b.at(self.b.scratch, place) for place in shape.places[:-1]]
 
     def module(self) -> str:
@@ -162,6 +163,8 @@ class _Generator:
             start = b.mul(part, spec.images_per_group)
             c, k = b.mul(c_block, spec.c_block), b.mul(k_block, spec.k_block)
             self.slab = moved(b, spec, self.slab, c, k)
+            first = b.add(b.mul(c, spec.conv.channels_out), k)
+            self.fetched = [b.entry(array, first) for array in self.fetched]
             end = b.least(n, b.add(start, spec.images_per_group))
             self._sum(start, end, c, k)
             self._write(c, k)
@@ -181,19 +184,20 @@ class _Generator:
             ends = needed.before(b, b.add(loop.i, count))
             counts = {kind: b.sub(ends[kind], place) for kind, place in needed.before(b, loop.i).items()}
             new = b.icmp("sle", loop.i, begin)
+            is_last = b.icmp("sge", b.add(loop.i, self.spec.tile.block), last)
             with b.loop(0, PLANES) as plane:
                 x = s.inputs.at(b, self.memory[2], plane.i)
                 dy = s.gradients.at(b, self.memory[3], plane.i)
                 sums = b.at(self.memory[4], b.mul(plane.i, s.sums.plane))
                 if not self.spec.own:
-                    with b.when(b.icmp("sge", b.add(loop.i, self.spec.tile.block), last)):
+                    with b.when(is_last):
                         self._fetch_slab(plane.i, c, k)
                 met = needed.of_plane(b, plane.i, counts)
                 if s.one_block:
-                    self._products(x, dy, sums, met, new)
+                    self._products(x, dy, sums, met, new, plane.i, is_last)
                 else:
                     with b.when(b.icmp("sgt", b.select(new, b.int64(1), met), 0)):
-                        self._products(x, dy, sums, met, new)
+                        self._products(x, dy, sums, met, new, plane.i, is_last)
 
     def _fetch_slab(self, plane: Value, c: Value, k: Value) -> None:
         """A quarter of the lines of a tap, in each of the 36 planes."""
@@ -206,7 +210,20 @@ class _Generator:
         place = b.around(self.slab, b.add(b.mul(first, line), b.mul(k, s.item)))
         Ahead(rows, spec.k_block * s.item, line, 1, write=True).fetch(b, place, 0)
 
-    def _products(self, x: Value, dy: Value, sums: Value, count: Value, new: Value) -> None:
+    def _fetch(self, plane: Value, c: Value, k: Value, channels: int, filters: int) -> None:
+        """What the next call changes, of the channels of a register tile: in each plane a quarter of a tap."""
+        b, s, spec = self.b, self.shape, self.spec
+        quarters = PLANES // (TAPS * TAPS)
+        rows, line = -(-channels // quarters), spec.conv.channels_out * s.item
+        row = b.add(c, b.mul(b.rem(plane, quarters), rows))
+        row = b.add(b.mul(b.div(plane, quarters), spec.conv.channels_in), row)
+        ahead = Ahead(rows, filters * s.item, line, 1, write=True)
+        for array in self.fetched:
+            ahead.fetch(b, b.around(array, b.add(b.mul(row, line), b.mul(k, s.item))), 0)
+
+    def _products(
+        self, x: Value, dy: Value, sums: Value, count: Value, new: Value, plane: Value, is_last: Value
+    ) -> None:
         """One plane: every pair of channels. Channels that do not exist are multiplied too, and not read. new: sums begin."""
         b, s, tile = self.b, self.shape, self.spec.tile
         width = tile.vectors * b.lanes
@@ -215,6 +232,9 @@ class _Generator:
             for first, end, channels in balanced(self.spec.c_block, tile.scalars):
                 with b.loop(first, end, step=channels) as c:
                     place = b.entry(b.at(sums, b.mul(c.i, s.sums.tile)), k.i)
+                    if self.fetched:
+                        with b.when(is_last):
+                            self._fetch(plane, c.i, k.i, channels, width)
                     self._tile(b.entry(x, c.i), there, place, channels, count, new)
 
     def _tile(self, x: Value, dy: Value, place: Value, channels: int, count: Value, new: Value) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vecgrad.plan.accumulate import Accumulator
-from vecgrad.plan.draft import Buffer, Draft, DraftCall, DraftPhase
+from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, DraftPhase
 from vecgrad.plan.lower import PACK_TASKS, Lowering
 from vecgrad.plan.update import Rule, Update
 from vecgrad.spec.kernel import ConvDwSpec, WeightBlocks, WinogradDwSpec
@@ -94,6 +94,11 @@ def add_update(draft: Draft, lowering: Lowering, update: Update, entries: int) -
         first += _records(group)
         lowering.accumulators.extend(group)
     for a, (phase, blocks) in at_once.items():
+        [call] = phase.calls
+        if isinstance(call.spec, WinogradDwSpec):
+            fetched = tuple(map(Argument, rule.written(a)))
+            call.spec = replace(call.spec, fetched=len(fetched))
+            call.arguments += fetched
         phase.calls.append(rule.change_at_once(first, a, blocks))
         first += _records([a])
         lowering.accumulators.append(a)

@@ -76,6 +76,15 @@ class Rule:
         draft.over_tasks([summed], first.tasks, "update")
         draft.over_tasks([_call(then, [partials, *self._numbers], graph, 1)], 1, "update")
 
+    def written(self, a: Accumulator) -> list[Buffer]:
+        """The arrays that it writes, from where the parameter of ``a`` begins."""
+        offset = a.home * ITEM_BYTES[self._dtype]
+        return [
+            Buffer(0, False, each.base, each.offset + offset)
+            for each in map(self._arrays.get, self._written)
+            if each
+        ]
+
     def change_at_once(self, first: int, a: Accumulator, blocks: WeightBlocks) -> DraftCall:
         """The call that changes a block of a parameter, by the gradient that a call of the same task has left in ``a``'s slab."""
         arrays = self._arrays | {"g": a.slab}

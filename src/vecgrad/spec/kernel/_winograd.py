@@ -93,7 +93,8 @@ class WinogradDwSpec(WeightGradientSpec):
 
     Every one of the 36 sums of a pair of channels is one chain over tiles: images, then rows, then columns of tiles.
     Modes, tasks and own as in ConvDwSpec; k_block and c_block are the channels of a task. With ``unpool`` operands are its dy and
-    index in the place of dy.
+    index in the place of dy. Behind the slab are operands (R, S, C, K), ``fetched`` of them, of which a task with its own block
+    brings that block near, to be written next; nothing else depends on them.
     """
 
     tile: WinogradTile
@@ -104,6 +105,7 @@ class WinogradDwSpec(WeightGradientSpec):
     images_per_group: int = 0
     slab_stride: int = 0
     unpool: Unpooling | None = None
+    fetched: int = 0
 
     @property
     def block(self) -> tuple[int, int]:
