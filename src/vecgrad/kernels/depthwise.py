@@ -6,7 +6,7 @@ so no product with padding is formed and nothing is staged. Weights are read as 
 
 Loops: images → tile of rows → tile of columns → vector of channels → inputs, so that memory is read in the order in which it lies;
 where weights are too many for registers: images → row → tile of columns → vector of channels → kernel rows → inputs of a row.
-Of large images a tile fetches its part of the rows that the next row of tiles reads.
+Of large images a tile fetches its part of the rows that the next row of tiles reads and writes.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class _Generator:
         self.item = ITEM_BYTES[spec.output.dtype]
         self.input, self.w = b.operand(0), b.operand(1)
         self.row_bytes, self.pixel_bytes = spec.input.row * self.item, spec.input.pitch * self.item
+        self.far = max(spec.input.nbytes, spec.output.nbytes) >= FAR
         self.tap_bytes = spec.conv.channels_in * self.item
         self.writer = Writer(b, spec.epilogue, spec.output, spec.scalars, 2)
 
@@ -127,7 +128,7 @@ class _Generator:
             line = self.b.at(pixel, i * self.row_bytes)
             down = [(m.t, m.tap) for m in run.at(i)]
             sums = self._row(sums, right, line, down, weights, strip.count)
-        self._write(sums, strip, right, tile)
+        self._write(sums, strip, right, tile, run.size)
 
     # --- one kernel row of weights in registers -----------------------------------------------------------
     def _single_rows(self, image: Value, source: Value) -> None:
@@ -162,7 +163,7 @@ class _Generator:
             }
             now = self._row(now, right, line, [(0, 0)], weights, strip.count)
             tap.again(*now.values())
-        self._write(dict(zip(sums, tap.results, strict=True)), strip, right, tile)
+        self._write(dict(zip(sums, tap.results, strict=True)), strip, right, tile, rows.axis.step)
 
     # --- both -------------------------------------------------------------------------------------------
     def _along(
@@ -204,7 +205,7 @@ class _Generator:
         Only of large images: smaller ones are still near, or hardware foresees them.
         """
         b = self.b
-        if self.spec.input.nbytes < FAR:
+        if not self.far:
             return
         first = b.around(pixel, b.mul(row, self.row_bytes))
         for n in range(count):
@@ -237,11 +238,14 @@ class _Generator:
                 sums[cell] = value
         return sums
 
-    def _write(self, sums: dict[_Cell, Value], strip: _Strip, right: Run, tile: Value) -> None:
+    def _write(self, sums: dict[_Cell, Value], strip: _Strip, right: Run, tile: Value, below: int) -> None:
+        """below: rows to the next row of tiles, whose places are fetched."""
         b = self.b
         col = b.add(b.mul(tile, right.size), right.first)
         place = replace(strip.place, col=col, pixels=[(0, t, u) for t, u in sums])
         whole = access.whole(b, self.spec.output)
+        if self.far:
+            self.writer.fetch(place, below)
         self.writer.write(
             [[value] for value in sums.values()], place, b.int64(0), 0, strip.count, whole, strip.count
         )
