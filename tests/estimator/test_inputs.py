@@ -12,6 +12,7 @@ from sklearn.exceptions import DataConversionWarning, NotFittedError
 from tests.estimator.small import classifier, regressor
 
 from vecgrad import SGD, CNNClassifier
+from vecgrad.data import LazyImages
 from vecgrad.layers import Conv2D, Dense, Flatten, ReLU
 from vecgrad.train import Constant
 
@@ -33,6 +34,8 @@ def test_every_form_of_the_same_images_gives_the_same_bits(stripes: Any, tmp_pat
         (np.repeat(X, 2, axis=1)[:, ::2], {}),
         (np.asfortranarray(X), {}),
         (memory_mapped(X, tmp_path), {}),
+        (LazyImages.of(X), {}),
+        (LazyImages.of(X), {"data_format": "channels_first"}),
         (X.reshape(90, -1), {"image_shape": (6, 5, 3)}),
         (planes, {"data_format": "channels_first"}),
         (planes.reshape(90, -1), {"data_format": "channels_first", "image_shape": [3, 6, 5]}),
@@ -42,6 +45,27 @@ def test_every_form_of_the_same_images_gives_the_same_bits(stripes: Any, tmp_pat
         assert fitted.image_shape_ == (6, 5, 3)
         assert fitted.n_features_in_ == 90
         assert (fitted.predict_proba(form) == expected).all()
+
+
+def test_lazy_images_are_never_read_as_a_whole() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (2500, 6, 5, 3), dtype=np.uint8), np.arange(2500) % 2
+    read: list[int] = []
+
+    def reading(places: Any) -> Any:
+        read.append(len(places))
+        return X[places]
+
+    lazy = LazyImages(reading, np.arange(2500), X.shape[1:], X.dtype)
+    params = {"max_iter": 2, "early_stopping": True, "batch_size": 32}
+    fitted = classifier(**params).fit(lazy, y)
+    assert (fitted.predict_proba(lazy) == classifier(**params).fit(X, y).predict_proba(X)).all()
+    assert fitted.n_features_in_ == 90
+    assert max(read) < 1250
+    with pytest.raises(ValueError, match=re.escape("(6, 4, 3), but CNNClassifier is expecting (6, 5, 3)")):
+        fitted.predict(LazyImages.of(X[:, :, :4]))
+    with pytest.raises(ValueError, match="at least one|minimum of 1"):
+        fitted.predict(lazy.take(np.arange(0)))
 
 
 def test_rows_and_images_can_be_mixed_between_fit_and_predict(stripes: Any) -> None:

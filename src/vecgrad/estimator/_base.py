@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -103,9 +104,7 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         """Images (n, H, W, C) as they came, y, and weights (n,) float64. ``image_shape_`` is learned with reset."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
-        rows, shape = as_rows(X, self.data_format)
-        self._same_shape(shape, reset)
-        rows = validate_data(self, rows, reset=reset, dtype="numeric")
+        rows, shape = self._rows(X, reset=reset)
         y = self._checked_y(y)
         if len(y) != len(rows):
             raise ValueError(
@@ -115,12 +114,26 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         weights = _usable(weights, "`sample_weight`")
         if reset:
             asked, order = self.image_shape, self.data_format
-            if shape is not None and asked is not None and row_shape(rows.shape[1], asked, order) != shape:
+            if (
+                shape is not None
+                and asked is not None
+                and row_shape(self.n_features_in_, asked, order) != shape
+            ):
                 raise ValueError(
                     f"X holds images of (height, width, channels) = {shape}, but image_shape={asked}"
                 )
-            self.image_shape_ = shape or row_shape(rows.shape[1], asked, order)
+            self.image_shape_ = shape or row_shape(self.n_features_in_, asked, order)
         return self._images(rows, shape), y, weights
+
+    def _rows(self, X: Any, *, reset: bool) -> tuple[Images, Any]:
+        """``as_rows`` as scikit-learn's checks leave it; of lazy images the first one stands for all."""
+        rows, shape = as_rows(X, self.data_format)
+        self._same_shape(shape, reset)
+        if not isinstance(rows, LazyImages):
+            return validate_data(self, rows, reset=reset, dtype="numeric"), shape
+        first = rows[:1]
+        validate_data(self, first.reshape(len(first), math.prod(shape)), reset=reset, dtype="numeric")
+        return rows, shape
 
     def _same_shape(self, shape: Any, reset: bool) -> None:
         if not reset and shape is not None and shape != self.image_shape_:
@@ -129,7 +142,9 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
                 f"is expecting {self.image_shape_}."
             )
 
-    def _images(self, rows: Array, shape: Any) -> Array:
+    def _images(self, rows: Images, shape: Any) -> Images:
+        if isinstance(rows, LazyImages):
+            return rows
         planes = shape is None and self.data_format == "channels_first"
         return as_images(rows, self.image_shape_, planes)
 
@@ -235,8 +250,8 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         patience = Patience(float(self.tol), int(self.n_iter_no_change))
         best = None
         # Callbacks get X and y in a form that ``predict`` and ``score`` take.
-        first = self.data_format == "channels_first"
-        shown = np.moveaxis(np.asarray(images), -1, 1) if first else images
+        planes = self.data_format == "channels_first" and not isinstance(images, LazyImages)
+        shown = np.moveaxis(np.asarray(images), -1, 1) if planes else images
         fitting = Fitting(self, epochs, shown, y, weights, self._fitted)
         targets = self._targets(y)
         with fitting.task():
@@ -288,9 +303,7 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
     def _forward(self, X: Any, method: str) -> tuple[Array, Any]:
         """(what the trained program's ``method`` gives for every image of X, the dtype that results should have)."""
         check_is_fitted(self, "program_")
-        rows, shape = as_rows(X, self.data_format)
-        self._same_shape(shape, reset=False)
-        rows = validate_data(self, rows, reset=False, dtype="numeric")
+        rows, shape = self._rows(X, reset=False)
         images = self._images(rows, shape)
         found = getattr(self._program, method)(self._prepared(images), tta=self.tta)
         single = rows.dtype in (np.float16, np.float32)

@@ -23,7 +23,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     """A convolutional network that classifies images, trained by cross entropy.
 
     X is (n, height, width), (n, height, width, channels), with ``data_format="channels_first"`` (n, channels, height,
-    width), or rows of pixels (n, features); integers or floats. How images are scaled and centred is learned from the
+    width), or rows of pixels (n, features); integers or floats. Lazy images, such as ``vecgrad.data.open`` gives of sets that
+    memory does not hold, are read batch by batch. How images are scaled and centred is learned from the
     training images by ``fit`` and part of the fitted model. y is (n,): integers, strings, whatever can be sorted.
 
     Parameters:

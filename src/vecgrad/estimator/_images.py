@@ -21,9 +21,12 @@ _FEWEST = 16
 def as_rows(X: Any, data_format: str) -> tuple[Any, Shape3 | None]:
     """(rows (n, features) with entries in the order h, w, c, (H, W, C)); of X that has no image axes X itself, None.
 
-    Images are (n, H, W), (n, H, W, C), or (n, C, H, W) with data_format="channels_first". Raises ValueError for
-    arrays of more dimensions.
+    Images are (n, H, W), (n, H, W, C), or (n, C, H, W) with data_format="channels_first". Lazy images are (n, H, W, C)
+    whatever the format, and stay unread: they come back as they are. Raises ValueError for arrays of more dimensions.
     """
+    if isinstance(X, LazyImages):
+        height, width, channels = X.shape[1:]
+        return X, (height, width, channels)
     if isinstance(X, (list, tuple)):
         with contextlib.suppress(ValueError):  # ragged: scikit-learn says so in its own words
             X = np.asarray(X) if np.ndim(X) > 2 else X

@@ -17,6 +17,7 @@ from vecgrad.kernels._dw_shape import DwShape
 from vecgrad.kernels._dw_tile import turned_tile
 from vecgrad.kernels._frame import Frame
 from vecgrad.kernels._runs import fill_run
+from vecgrad.kernels._slab import reached
 from vecgrad.kernels.builder import Builder, Index, Value
 
 
@@ -117,6 +118,6 @@ class Turned:
         with b.loop(0, s.spec.conv.window.taps) as tap, b.loop(0, channels) as c:
             here = b.entry(sums, b.add(b.mul(tap.i, self.filters * line), c.i))
             row = b.add(b.add(b.mul(tap.i, rows), channel), c.i)
-            there = b.entry(slab, b.add(b.mul(row, k), s.straight))
+            there = reached(b, slab, b.add(b.mul(row, k), s.straight))
             for n in range(self.filters):
                 b.store(b.load(b.real, b.entry(here, n * line), s.item), b.entry(there, n), s.item)

@@ -12,3 +12,8 @@ def moved(b: Builder, spec: WeightGradientSpec, slab: Value, c: Value, k: Value)
         return slab
     first = b.add(b.mul(c, spec.slab_shape[1]), k)
     return b.around(slab, b.sub(0, b.mul(first, b.item)))
+
+
+def reached(b: Builder, slab: Value, number: Value) -> Value:
+    """The entry of that number; ``slab`` may be ``moved``, before the memory's beginning."""
+    return b.around(slab, b.mul(number, b.item))

@@ -21,7 +21,7 @@ from vecgrad.kernels._dw_tile import compared
 from vecgrad.kernels._dw_turned import Turned
 from vecgrad.kernels._frame import Frame
 from vecgrad.kernels._runs import copy_run, fill_run
-from vecgrad.kernels._slab import moved
+from vecgrad.kernels._slab import moved, reached
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.offer import Offer, Refusal, predicted
 from vecgrad.spec.kernel import ConvDwSpec
@@ -138,7 +138,7 @@ class _Generator:
         """The slab's entry (0, 0, first channel, k) of the part."""
         b, s = self.b, self.shape
         column = b.add(b.mul(part.group, s.filters), k)
-        return b.entry(self.slab, b.add(b.mul(part.channel, self.spec.slab_shape[1]), column))
+        return reached(b, self.slab, b.add(b.mul(part.channel, self.spec.slab_shape[1]), column))
 
     # --- the walk over blocks of rows -----------------------------------------------------------------
     def _walk(self, start: Value, end: Value, body: Callable[[Rows], None]) -> None:

@@ -16,7 +16,7 @@ from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._conv_shape import balanced
 from vecgrad.kernels._runs import fill_run
-from vecgrad.kernels._slab import moved
+from vecgrad.kernels._slab import moved, reached
 from vecgrad.kernels._unpooled import UnpooledPatches
 from vecgrad.kernels._winograd_cost import dw_cycles, refusal, seconds
 from vecgrad.kernels._winograd_grid import PLANES, Grid, Needed
@@ -264,7 +264,7 @@ class _Generator:
             source = b.at(self.memory[4], b.mul(channel.i, s.sums.tile))
             self._columns(b.at(source, b.mul(vector.i, b.lanes * s.item)))
             line = b.mul(b.add(c, channel.i), self.spec.slab_shape[1])
-            target = b.entry(self.slab, b.add(line, b.mul(number, b.lanes)))
+            target = reached(b, self.slab, b.add(line, b.mul(number, b.lanes)))
             for lanes in cases(b, number, total - 1, b.lanes, rest):
                 self._rows(target, lanes)
 
