@@ -16,6 +16,7 @@ import vecgrad as vg
 from vecgrad.graph.build import Wanted
 from vecgrad.layers import Conv2D
 from vecgrad.losses import Loss
+from vecgrad.runtime import aligned
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.machine import Machine
 
@@ -58,9 +59,16 @@ class Direction:
         self.run()
 
 
+def _aligned(values: Any) -> Any:
+    """NumPy's own arrays begin 16 bytes behind a line, so that every vector of theirs would be two lines."""
+    array: Any = aligned(values.nbytes).array(values.dtype, values.shape)
+    array[...] = values
+    return array
+
+
 @dataclass(frozen=True)
 class Layer:
-    """A convolution of ``batch`` images with its arrays in vecgrad's layout: x, w, dy."""
+    """A convolution of ``batch`` images with its arrays in vecgrad's layout: x, w, dy, aligned as a network's maps are."""
 
     conv: Conv
     batch: int
@@ -72,7 +80,7 @@ class Layer:
     def of(cls, conv: Conv, batch: int, seed: int = 0) -> Layer:
         rng = np.random.default_rng(seed)
         shapes = (batch, *conv.in_shape), conv.weight_shape, (batch, *conv.out_shape)
-        return cls(conv, batch, *(rng.standard_normal(shape, dtype=np.float32) for shape in shapes))
+        return cls(conv, batch, *(_aligned(rng.standard_normal(shape, dtype=np.float32)) for shape in shapes))
 
     @property
     def flops(self) -> int:
