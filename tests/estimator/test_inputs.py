@@ -64,7 +64,7 @@ def test_lazy_images_are_never_read_as_a_whole() -> None:
     assert max(read) < 1250
     with pytest.raises(ValueError, match=re.escape("(6, 4, 3), but CNNClassifier is expecting (6, 5, 3)")):
         fitted.predict(LazyImages.of(X[:, :, :4]))
-    with pytest.raises(ValueError, match="at least one|minimum of 1"):
+    with pytest.raises(ValueError, match=r"at least one|minimum of 1"):
         fitted.predict(lazy.take(np.arange(0)))
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from vecgrad.kernels import registry
 from vecgrad.kernels.choose import dw_spec, dx_spec, forward_spec
+from vecgrad.kernels.depthwise import depthwise_spec
 from vecgrad.spec.geometry import Conv, window
 from vecgrad.spec.kernel import Epilogue
 from vecgrad.spec.machine import AVX512, Machine
@@ -210,6 +211,27 @@ def test_what_a_tile_reads_and_writes_is_fetched_beside_its_products(images: int
     products = [block for block in re.split(r"\n(?=[\w.]+:)", text) if block.count("@llvm.fma") >= 12]
     assert all(bool(_fetches(block, write=False)) == bool(maps) for block in products)
     assert all(_fetches(block, write=True) for block in products)
+
+
+def test_where_products_are_over_at_once_the_places_below_are_fetched_as_if_read() -> None:
+    """Four steps of products are shorter than memory's answer; and only large maps lie there."""
+    for size, c, below in ((64, 4, True), (64, 32, False), (16, 4, False)):
+        conv = Conv(window((size, size), 1), c, 64)
+        x, y = Layout(size, size, c, 16), Layout(size, size, 64, 64)
+        text = registry.generate(forward_spec(conv, x, y, AVX512)[0], AVX512)
+        assert bool(_fetches(text, write=True)) != below, (size, c)
+        assert not below or len(_fetches(text, write=False)) >= 4
+
+
+def test_a_depthwise_tile_fetches_the_places_of_the_next_row() -> None:
+    """One for each output vector of a tile, beside one for each input vector that is new."""
+    layout, small = Layout(32, 32, 64, 64), Layout(8, 8, 64, 64)
+    for each, fetched in ((layout, True), (small, False)):
+        conv = Conv(window((each.height, each.width), 3, padding=1), 64, 64, 64)
+        text = registry.generate(depthwise_spec(conv, False, each, each, AVX512), AVX512)
+        stored = len(re.findall(r"\n  store <16 x float>", text))
+        assert (len(_fetches(text, write=False)) >= 2 * stored) == fetched
+        assert not _fetches(text, write=True)
 
 
 def _fetches(text: str, write: bool) -> list[str]:

@@ -129,7 +129,7 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         """``as_rows`` as scikit-learn's checks leave it; of lazy images the first one stands for all."""
         rows, shape = as_rows(X, self.data_format)
         self._same_shape(shape, reset)
-        if not isinstance(rows, LazyImages):
+        if shape is None or not isinstance(rows, LazyImages):
             return validate_data(self, rows, reset=reset, dtype="numeric"), shape
         first = rows[:1]
         validate_data(self, first.reshape(len(first), math.prod(shape)), reset=reset, dtype="numeric")

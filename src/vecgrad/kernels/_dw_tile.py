@@ -29,6 +29,7 @@ _MASKS = ("avx512", "avx2")
 _K_BLOCK = 64
 _VECTOR = 16
 _C_BLOCK = 32
+_C_BLOCK_IMAGES = 48
 _C_BLOCK_DENSE = 64
 # Blocks of input channels by which images are grouped, of layers with one tap and stride 1.
 _C_GROUPED_DENSE = 128
@@ -247,7 +248,7 @@ def _k_block(conv: Conv, wide: int) -> int:
 def _c_block(conv: Conv, mode: str) -> int:
     """Equal blocks of whole quadruples of channels."""
     channels = conv.channels_in // conv.groups
-    most = _C_BLOCK
+    most = _C_BLOCK if mode == "blocks" else _C_BLOCK_IMAGES
     if _in_place(conv):
         most = channels if mode == "images" else _C_BLOCK_DENSE
     return _equal(channels, most)

@@ -122,15 +122,15 @@ class Writer:
                 found.append(Stream(source.at(first, 0), lines, step, pace, number == self._inputs))
         return found
 
-    def fetch(self, at: Places, rows: int) -> None:
-        """What stands ``rows`` rows below the first vector of each pixel in maps that are read or written, into the second-level
-        cache: what is written too, for a fetch into the first waits for a line there."""
+    def fetch(self, at: Places, rows: int, vectors: int = 1) -> None:
+        """What stands ``rows`` rows below the pixels' vectors in maps that are read or written, into the second-level cache: what
+        is written too, for a fetch into the first waits for a line there."""
         b = self._b
         for source in itertools.chain(*self._sources(at)):
             if source.moves:
                 below = rows * source.layout.row * (source.layout.nbytes // source.layout.entries)
-                for step in at.pixels:
-                    b.prefetch(b.around(source.at(step, 0), below))
+                for step, vector in itertools.product(at.pixels, range(vectors)):
+                    b.prefetch(b.around(source.at(step, vector), below))
 
     def _store(
         self,

@@ -33,6 +33,9 @@ def scratch_bytes(spec: GatherSpec, machine: Machine) -> int:
 # A group and a block of its output channels.
 _Block = tuple[Value, Value]
 
+# Steps of a tile's products that are over before a line comes from memory.
+_FEW_STEPS = 16
+
 
 class _Generator:
     def __init__(self, g: Gather) -> None:
@@ -189,9 +192,18 @@ class _Tiles:
             for number, each in enumerate(passes):
                 streams = self._following(i, j, rows, cols, number, len(passes))
                 if number == 0 and not self._in_sections:
-                    streams += self.owner.writer.streams(places, v, Fraction(self._steps, len(passes)))
+                    streams += self._places_ahead(places, rows, len(passes))
                 self._pass(sums, pixels, each, first, live, streams)
         self._write(sums, places)
+
+    def _places_ahead(self, places: Places, rows: int, passes: int) -> list[Stream]:
+        """The tile's own places, fetched between its products; where these are over before memory answers, at once those of the
+        tile below."""
+        writer, output, v = self.owner.writer, self.owner.spec.output, self.owner.spec.tile.vectors
+        if self._steps < _FEW_STEPS and output.nbytes >= FAR and not self.owner.spec.epilogue.pool:
+            writer.fetch(places, rows, v)
+            return []
+        return writer.streams(places, v, Fraction(self._steps, passes))
 
     @property
     def _steps(self) -> int:
