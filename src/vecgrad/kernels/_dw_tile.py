@@ -35,6 +35,8 @@ _C_BLOCK_DENSE = 64
 _C_GROUPED_DENSE = 128
 # Pixels that a tile should sum while it is in registers: its sums are loaded and stored once for so many.
 _PIXELS = 128
+# And at least so many, if need be from the second-level cache: loading and storing sums would take as long.
+_LEAST_PIXELS = 64
 
 
 @functools.lru_cache(maxsize=1024)
@@ -277,7 +279,8 @@ def _blocked(
         room = max(1, machine.l1 * 2 // 3 // (q * k_tile * item))
         if mode == "blocks" and far_apart(input, c_block):
             room = max(1, min(room, machine.l1 // (q * (k_tile + c_block) * item)))
-    wanted = max(min(room, -(-_PIXELS // q)), 1)
+    least = 1 if _in_place(conv) else -(-_LEAST_PIXELS // q)
+    wanted = min(max(room, least), -(-_PIXELS // q))
     exact = max((n for n in range(wanted // 2 + 1, wanted + 1) if p % n == 0), default=0)
     if _in_place(conv) and exact and wanted < p:
         return replace(tile, row_block=exact, k_block=k_block, c_block=c_block)
