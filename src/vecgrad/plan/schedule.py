@@ -114,7 +114,7 @@ def _by_tasks(draft: Draft, lowering: Lowering) -> dict[Accumulator, tuple[Draft
     """
     found: dict[Accumulator, tuple[DraftPhase, WeightBlocks]] = {}
     for a in lowering.accumulators:
-        users = [phase for phase in draft.phases for call in phase.calls if _reads(call, a.slab)]
+        users = [phase for phase in draft.phases for call in phase.calls if _touches(call, a.slab)]
         if not _whole(a, lowering.item) or len(users) != 1 or len(users[0].calls) != 1:
             continue
         [phase] = users
@@ -138,8 +138,8 @@ def _by_tasks(draft: Draft, lowering: Lowering) -> dict[Accumulator, tuple[Draft
     return found
 
 
-def _reads(call: DraftCall, buffer: Buffer) -> bool:
-    """Whether a call has to do with it."""
+def _touches(call: DraftCall, buffer: Buffer) -> bool:
+    """Whether a call reads or writes it."""
     return any(argument.buffer is buffer for argument in call.arguments)
 
 

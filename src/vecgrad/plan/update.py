@@ -79,11 +79,8 @@ class Rule:
     def written(self, a: Accumulator) -> list[Buffer]:
         """The arrays that it writes, from where the parameter of ``a`` begins."""
         offset = a.home * ITEM_BYTES[self._dtype]
-        return [
-            Buffer(0, False, each.base, each.offset + offset)
-            for each in map(self._arrays.get, self._written)
-            if each
-        ]
+        arrays = (self._arrays[name] for name in self._written)
+        return [Buffer(0, False, array.base, array.offset + offset) for array in arrays]
 
     def change_at_once(self, first: int, a: Accumulator, blocks: WeightBlocks) -> DraftCall:
         """The call that changes a block of a parameter, by the gradient that a call of the same task has left in ``a``'s slab."""
