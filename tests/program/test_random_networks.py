@@ -88,7 +88,8 @@ def test_native_is_the_reference(network: Network, data: st.DataObject) -> None:
     for settings_ in (
         {"dtype": "float64", "backend": "reference"},
         {"backend": "reference"},
-        {"machine": machine},
+        # Winograd's sums, of 3 × 3 kernels between 16 channels and more, are not exact on integers: no float is ⅔.
+        {"machine": machine, "algorithm": "direct"},
     ):
         program = vg.compile(
             network.model,
