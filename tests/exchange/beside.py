@@ -61,7 +61,7 @@ CASES: dict[str, Case] = {
     "resnet20": Case(0.0003, 4, (1, 2, 3, 4)),
     "resnet32": Case(0.0003, 4, (2, 4, 6, 7)),
     "resnet56": Case(0.0001, 8, (3, 12, 15, 16), draws=1),
-    "resnet18": Case(0.001, 2, (3, 5)),
+    "resnet18": Case(0.0001, 2, (3, 5)),
     "resnet34": Case(0.001, 2, (22, 37)),
     # It has so many ReLUs that no batch in sixty comes near the margin.
     "resnet50": Case(0.0001, 8, ()),
