@@ -68,6 +68,17 @@ def test_lazy_images_are_never_read_as_a_whole() -> None:
         fitted.predict(lazy.take(np.arange(0)))
 
 
+def test_a_lazy_image_with_nan_is_named(stripes: Any) -> None:
+    X, y = stripes
+    X = X.astype(np.float32)
+    fitted = classifier().fit(LazyImages.of(X), y)
+    X[70, 2, 2, 1] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinity, in image 70"):
+        classifier().fit(LazyImages.of(X), y)
+    with pytest.raises(ValueError, match="holds nan at"):
+        fitted.predict(LazyImages.of(X))
+
+
 def test_rows_and_images_can_be_mixed_between_fit_and_predict(stripes: Any) -> None:
     X, y = stripes
     fitted = classifier().fit(X, y)

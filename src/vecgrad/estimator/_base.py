@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from vecgrad.data import LazyImages, Preparation, chosen
 from vecgrad.data.augment import Normalize, augmentations
 from vecgrad.estimator._callbacks import CallbackSupportMixin, Fitting
-from vecgrad.estimator._images import as_images, as_rows, computing_dtype, row_shape
+from vecgrad.estimator._images import as_images, as_rows, check_finite, computing_dtype, row_shape
 from vecgrad.estimator._network import Recipe
 from vecgrad.estimator._parameters import NestedParameters, check
 from vecgrad.estimator._stopping import Patience
@@ -105,6 +105,8 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         rows, shape = self._rows(X, reset=reset)
+        if isinstance(rows, LazyImages):
+            check_finite(rows)
         y = self._checked_y(y)
         if len(y) != len(rows):
             raise ValueError(

@@ -16,6 +16,8 @@ Shape3 = tuple[int, int, int]
 
 # A row of fewer pixels than this is a table's, not an image's, though it may make up a square.
 _FEWEST = 16
+# Images that are looked at together.
+_PART = 1024
 
 
 def as_rows(X: Any, data_format: str) -> tuple[Any, Shape3 | None]:
@@ -45,6 +47,19 @@ def as_rows(X: Any, data_format: str) -> tuple[Any, Shape3 | None]:
         )
     n, height, width, channels = array.shape
     return array.reshape(n, height * width * channels), (height, width, channels)
+
+
+def check_finite(images: LazyImages) -> None:
+    """Raises ValueError that names the first image with NaN or infinity in it; integers are not read for that."""
+    if images.dtype.kind != "f":
+        return
+    for start in range(0, len(images), _PART):
+        finite = np.isfinite(images[start : start + _PART]).all(axis=(1, 2, 3))
+        if not finite.all():
+            number = start + int(finite.argmin())
+            raise ValueError(
+                f"Input X contains NaN or infinity, in image {number}: repair or drop that image."
+            )
 
 
 def row_shape(features: int, image_shape: Any, data_format: str) -> Shape3:
@@ -92,6 +107,6 @@ def computing_dtype(images: Array | LazyImages, asked: str) -> str:
         return "float32" if max(abs(int(whole.min())), abs(int(whole.max()))) <= 1 << 24 else "float64"
     if images.dtype != np.float64:
         return "float32"
-    chunks = (images[start : start + 1024] for start in range(0, len(images), 1024))
+    chunks = (images[start : start + _PART] for start in range(0, len(images), _PART))
     exact = all(bool((chunk == chunk.astype(np.float32)).all()) for chunk in chunks)
     return "float32" if exact else "float64"
