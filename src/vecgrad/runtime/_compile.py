@@ -11,8 +11,8 @@ import contextlib
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +24,7 @@ from vecgrad.spec.machine import Machine
 LEAST = 4
 # Each takes about 110 MB while it runs.
 MOST_PROCESSES = 4
-# Seconds for one module, a thousand times the usual: a process that takes longer hangs, and is ended.
+# Seconds for one module, a thousand times the usual: processes of which none answers within them hang, and are ended.
 PATIENCE = 60.0
 
 Texts = Mapping[str, Callable[[], str]]
@@ -52,39 +52,51 @@ def compiled(texts: Texts, machine: Machine, processes: int) -> dict[str, bytes]
 def _elsewhere(
     left: collections.deque[str], found: dict[str, bytes], texts: Texts, machine: Machine, count: int
 ) -> None:
-    """Move names from ``left`` to ``found``; what is left when processes do not start or die, stays."""
-    failures: list[BaseException] = []
+    """Move names from ``left`` to ``found``; what is left when processes do not start or die, stays.
 
-    def feed(worker: Worker) -> None:
-        # IR is written here, while the others' processes compile: as many processors are busy as there are workers.
-        while not failures:
-            try:
-                name = left.popleft()
-            except IndexError:
-                return
-            try:
-                found[name] = worker.compile(name, texts[name]())
-            except (OSError, ValueError):  # the process died, or talks nonsense
-                left.append(name)
-                return
-            except BaseException as error:
-                failures.append(error)
+    IR is written by the calling thread alone, the next module's while the processes compile: what other threads
+    allocate lies in heaps of their own, whose pages would stay with the training process.
+    """
+    idle: list[Worker] = []
+    with contextlib.suppress(OSError):
+        for _ in range(count):
+            idle.append(Worker(machine))
+    workers = tuple(idle)
+    busy: dict[Future[bytes], tuple[Worker, str]] = {}
+    written: tuple[str, bytes] | None = None
+    with ThreadPoolExecutor(count) as threads:
+        try:
+            while busy or (idle and (left or written)):
+                if left and written is None:
+                    name = left.popleft()
+                    written = name, texts[name]().encode()
+                if written is not None and idle:
+                    worker = idle.pop()
+                    busy[threads.submit(worker.compile, *written)] = worker, written[0]
+                    written = None
+                    continue
+                for future in _answered(busy):
+                    worker, name = busy.pop(future)
+                    try:
+                        found[name] = future.result()
+                        idle.append(worker)
+                    except (OSError, ValueError):  # the process died, or talks nonsense
+                        left.append(name)
+        finally:
+            for worker in workers:
+                worker.end()
+    if written is not None:
+        left.append(written[0])
 
-    workers: list[Worker] = []
-    try:
-        with contextlib.suppress(OSError):
-            for _ in range(count):
-                workers.append(Worker(machine))
-        threads = [threading.Thread(target=feed, args=(worker,), daemon=True) for worker in workers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        for worker in workers:
-            worker.end()
-    if failures:
-        raise failures[0]
+
+def _answered(busy: Mapping[Future[bytes], tuple[Worker, str]]) -> set[Future[bytes]]:
+    """Those that are done, one at least; when nothing has come for too long, all processes end."""
+    done, waiting = wait(busy, PATIENCE, FIRST_COMPLETED)
+    if not done:
+        for future in waiting:
+            busy[future][0].end()
+        done, _ = wait(busy)
+    return done
 
 
 class Worker:
@@ -104,17 +116,8 @@ class Worker:
         self._from: IO[bytes] = self._process.stdout
         self._pending = self._line({"path": _llvmlite_root(), **_llvm.described(machine)})
 
-    def compile(self, name: str, ir: str) -> bytes:
-        """The object. Raises CompileError for a refusal, OSError or ValueError when the process fails or hangs."""
-        watch = threading.Timer(PATIENCE, self._process.kill)
-        watch.daemon = True
-        watch.start()
-        try:
-            return self._answer(name, ir.encode())
-        finally:
-            watch.cancel()
-
-    def _answer(self, name: str, text: bytes) -> bytes:
+    def compile(self, name: str, text: bytes) -> bytes:
+        """The object of a module's IR. Raises CompileError for a refusal, OSError or ValueError when the process fails."""
         self._to.write(self._pending + self._line([name, len(text)]) + text)
         self._to.flush()
         self._pending = b""
