@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -152,3 +153,36 @@ def test_the_way_to_the_folder_is_made(
 def test_check_place_writes_nothing(tmp_path: Path) -> None:
     runs.check_place(tmp_path / "a" / "b")
     assert not os.listdir(tmp_path)
+
+
+def refuse(*_: object, **__: object) -> str:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_an_empty_folder_that_cannot_be_replaced_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is renamed to its place: before the training, not after it, is the time to say that it cannot be."""
+    (tmp_path / "run").mkdir()
+    runs.check_place(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.mkdtemp", refuse)
+        with pytest.raises(RunError, match=r"no folder that may be written to .*Permission denied"):
+            runs.check_place(tmp_path / "run")
+    monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "run")
+    with pytest.raises(RunError, match=r"mounted.*run/run"):
+        runs.check_place(tmp_path / "run")
+
+
+def test_a_run_whose_place_became_read_only_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs.check_place(run)
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    with pytest.raises(RunError, match="cannot be written"):
+        runs.check_place(run)
+
+
+def test_names_that_are_no_utf8_come_back(program: Program, tmp_path: Path) -> None:
+    """As the names of files and folders may be: Python has their bytes as lone surrogates."""
+    names = [os.fsdecode(b"caf\xe9"), "tè"]
+    found = runs.read(program.save(tmp_path / "run", data={"class_names": names}))
+    assert found.data["class_names"] == names

@@ -130,26 +130,38 @@ def _line(value: Mapping[str, Any], name: str) -> bytes:
 
 def _json(value: object, name: str, indent: int | None) -> bytes:
     try:
-        return (json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        try:
+            text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+            return (text + "\n").encode()
+        except (
+            UnicodeEncodeError
+        ):  # a name that is no UTF-8, as a file system may have: escaped as JSON escapes
+            return (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode()
     except (TypeError, ValueError) as error:
         raise RunError(f"{name} cannot hold this: {error}; pass numbers, text, lists and dicts") from error
 
 
 def check_place(folder: str | os.PathLike[str]) -> None:
-    """RunError unless a run can be written to ``folder``: it is missing, empty, or a run and only that."""
+    """RunError unless a run can be written to ``folder``: it is missing, empty, or a run and only that.
+
+    A run is moved to its place as a whole, so what holds the folder must be writable too, and the folder no mount point.
+    """
     place = Path(folder).resolve()
-    if not os.path.lexists(place):
-        above = next(parent for parent in place.parents if parent.exists())
-        # Permissions alone do not tell (a read-only or virtual file system): a folder is made and removed.
-        try:
-            os.rmdir(tempfile.mkdtemp(prefix=".vecgrad-", dir=above))
-        except OSError as error:
-            reason = f"{above} is no folder that may be written to ({error.strerror})"
-            raise RunError(f"{place}: the run cannot be written: {reason}") from None
-        return
-    if not place.is_dir():
+    if os.path.lexists(place) and not place.is_dir():
         raise RunError(f"{place} is a file; a run is a folder: choose another name")
-    held = {entry.name for entry in place.iterdir()}
+    if os.path.ismount(place):
+        raise RunError(
+            f"{place} is where a file system is mounted, and cannot be replaced by a run; choose a folder in it, "
+            f"such as {place / 'run'}"
+        )
+    above = next(parent for parent in place.parents if parent.exists())
+    # Permissions alone do not tell (a read-only or virtual file system): a folder is made and removed.
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".vecgrad-", dir=above))
+    except OSError as error:
+        reason = f"{above} is no folder that may be written to ({error.strerror})"
+        raise RunError(f"{place}: the run cannot be written: {reason}") from None
+    held = {entry.name for entry in place.iterdir()} if place.exists() else set()
     if not held:
         return
     if CONFIG not in held or not _is_config(place / CONFIG):
