@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import threading
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import vecgrad as vg
 from vecgrad.data import batches
 from vecgrad.program import Program
 from vecgrad.spec.errors import ArgumentError, DataError, ShapeError, TrainingError
-from vecgrad.train import Cosine, EpochEnd, EpochStart, Event, StepEnd, events, fit
+from vecgrad.train import Cosine, EpochEnd, EpochStart, Event, StepEnd, Warmup, events, fit
 
 Halves = tuple[np.ndarray, np.ndarray]
 Made = Callable[..., Program]
@@ -254,6 +255,40 @@ def test_a_loss_that_is_no_number_ends_the_training(made: Made, halves: Halves) 
         np.errstate(all="ignore"),
     ):
         fit(program, *halves, epochs=3)
+
+
+def test_an_error_in_the_middle_leaves_the_best_epoch_and_the_history(
+    made: Made, halves: Halves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (x, y), program = halves, made()
+    after_first = {}
+
+    def remember(event: Event) -> None:
+        if isinstance(event, EpochEnd) and event.record.epoch == 1:
+            after_first.update(program.parameters)
+
+    step = Program.step
+    monkeypatch.setattr(
+        Program, "step", lambda self, *given: step(self, *given) if self.steps < 9 else math.nan
+    )
+    options = {"epochs": 5, "validation": (x[20:], 1 - y[20:]), "keep": "best", "on_event": remember}
+    with pytest.raises(TrainingError) as caught:
+        fit(program, x[:20], y[:20], **options)  # type: ignore[arg-type]
+    history = caught.value.history
+    assert (len(history.epochs), history.best_epoch, history.interrupted, history.last) == (3, 1, True, None)
+    assert program.steps == 3
+    for name, array in program.parameters.items():
+        np.testing.assert_array_equal(array, after_first[name])
+
+
+def test_a_warm_up_shorter_than_a_step_is_none(made: Made, halves: Halves) -> None:
+    """Or the only step of the training would have a learning rate of zero."""
+    (x, y), program = halves, made()
+    for warm in (Cosine(warmup=0.3), Warmup(Cosine(), share=0.3)):
+        for epochs, idle in ((1, False), (3, False), (4, True)):
+            rates = fit(program, x[:8], y[:8], epochs=epochs, schedule=warm).epochs
+            assert (rates[0].learning_rate == 0) == idle
+            assert idle or rates[0].learning_rate == 0.2
 
 
 def test_ctrl_c_between_steps_ends_the_training_with_its_history(made: Made, halves: Halves) -> None:

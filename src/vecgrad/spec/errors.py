@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class VecgradError(Exception):
-    """Base of every error that vecgrad raises on purpose; its text is one line for a person."""
+    """Base of every error that vecgrad raises on purpose; its text is one line for a person.
+
+    history: of a training that it ended, what was trained until then (``vecgrad.History``); else None.
+    """
+
+    history: Any = None
 
 
 class ShapeError(VecgradError, ValueError):

@@ -54,7 +54,7 @@ def _series(epochs: Sequence[Epoch], training: str, validation: str) -> Series:
     found: Series = {}
     for name, field in (("training", training), ("validation", validation)):
         values = [(float(epoch.epoch), getattr(epoch, field)) for epoch in epochs]
-        found[name] = [(x, float(y)) for x, y in values if y is not None]
+        found[name] = [(x, float(y)) for x, y in values if y is not None and math.isfinite(y)]
     return found
 
 

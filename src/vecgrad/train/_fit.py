@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from vecgrad.program import Program
-from vecgrad.spec.errors import ArgumentError
+from vecgrad.spec.errors import ArgumentError, TrainingError, VecgradError
 from vecgrad.train._events import EpochEnd, Event
 from vecgrad.train._history import Checkpoint, Epoch, History
 from vecgrad.train._loop import Loop
@@ -60,7 +62,8 @@ def fit(
     ``interrupted`` set, and the program is as the last step left it (with keep="best", as its best epoch left it).
 
     Raises DataError, ShapeError and ArgumentError before anything is changed, TrainingError when the loss is no
-    number any more.
+    number any more. What ends a training that has begun has its ``history``, with ``interrupted`` set, and with keep="best" the
+    program is as its best epoch left it.
 
     >>> import numpy as np, vecgrad as vg
     >>> from vecgrad.layers import Dense
@@ -85,6 +88,7 @@ def fit(
     best = _Best(program, keeps=keep == "best")
     records: list[Epoch] = []
     interrupted = stopped = False
+    failure: VecgradError | None = None
     try:
         for event in loop.run():
             if isinstance(event, EpochEnd):
@@ -102,9 +106,17 @@ def fit(
     except KeyboardInterrupt:
         interrupted = True
         _log.warning("training was interrupted after %d of %d epochs", len(records), epochs)
+    except VecgradError as error:
+        interrupted, failure = True, error
     chosen, last = best.restore() if keep == "best" else (None, None)
     settings = {**loop.settings, "keep": keep, "patience": patience}
-    return History(tuple(records), settings, interrupted, chosen, stopped, last)
+    history = History(tuple(records), settings, interrupted, chosen, stopped, last)
+    if failure is not None:
+        if isinstance(failure, TrainingError):  # the last step left no numbers
+            history = replace(history, last=None)
+        failure.history = history
+        raise failure
+    return history
 
 
 class _Best:
@@ -119,7 +131,8 @@ class _Best:
     def consider(self, record: Epoch) -> None:
         assert record.validation_loss is not None
         self.waited += 1
-        score = (record.validation_accuracy or 0.0, -record.validation_loss)
+        loss = record.validation_loss if math.isfinite(record.validation_loss) else math.inf
+        score = (record.validation_accuracy or 0.0, -loss)
         if self._score is None or score > self._score:
             self._score, self.waited = score, 0
             if self._keeps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -60,7 +61,7 @@ class Checkpoint:
 class History:
     """The epochs that were finished, and the settings they were trained with.
 
-    ``interrupted``: Ctrl-C ended the training early; ``stopped_early``: patience did. ``best_epoch``: the epoch whose
+    ``interrupted``: Ctrl-C or an error ended the training early; ``stopped_early``: patience did. ``best_epoch``: the epoch whose
     parameters the program has now, where the best was asked for; else None, and the program is as the last step left it.
     ``last``: what the last step left, where the program has the parameters of an earlier one.
     """
@@ -102,13 +103,13 @@ class History:
         return sum(epoch.images for epoch in self.epochs) / spent if spent else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON can hold it; a run folder keeps "epochs" and "settings"."""
+        """All of it as JSON can hold it, a loss that is no finite number as null; a run folder keeps "epochs" and "settings"."""
         ended = {
             "interrupted": self.interrupted,
             "stopped_early": self.stopped_early,
             "best_epoch": self.best_epoch,
         }
-        return {"epochs": [asdict(epoch) for epoch in self.epochs], "settings": {**self.settings, **ended}}
+        return {"epochs": [_plain(epoch) for epoch in self.epochs], "settings": {**self.settings, **ended}}
 
     def pages(self) -> dict[str, str]:
         """The learning curve as files for people, text by name: "history.csv" and "curve.svg"; {} before an epoch is done."""
@@ -118,3 +119,10 @@ class History:
             "history.csv": _curve.as_csv(self.epochs),
             "curve.svg": _curve.as_svg(self.epochs, self.best_epoch),
         }
+
+
+def _plain(epoch: Epoch) -> dict[str, Any]:
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in asdict(epoch).items()
+    }

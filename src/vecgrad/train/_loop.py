@@ -142,7 +142,7 @@ class Loop:
                 share = self._weight(chosen)
                 if not share:
                     continue
-                rate = self._rate((number * steps + step) / (self.epochs * steps))
+                rate = self._rate(number * steps + step, self.epochs * steps)
                 w = None if self.given.weights is None else self.given.weights[chosen]
                 with Whole():
                     loss = program.step(x, t, w, rate)
@@ -177,9 +177,11 @@ class Loop:
         w = self.given.weights
         return float(len(chosen)) if w is None else float(w[chosen].sum(dtype=np.float64))
 
-    def _rate(self, progress: float) -> float:
+    def _rate(self, step: int, steps: int) -> float:
         assert self.program.optimizer is not None
-        return self.program.optimizer.learning_rate * self.schedule.factor(progress)
+        # A warm-up begins at zero: one shorter than a step would be nothing but an idle step.
+        short = self.schedule.warming if self.schedule.warming * steps < 1 else 0.0
+        return self.program.optimizer.learning_rate * self.schedule.factor(max(step / steps, short))
 
     def _measured(self, label: int, loss: float, rate: float, started: float, speed: float) -> Epoch:
         n = len(self.given.images)

@@ -18,6 +18,11 @@ from vecgrad.spec.errors import ArgumentError
 class Schedule:
     """Base of all schedules: ``factor`` says by what the optimizer's learning rate is multiplied."""
 
+    @property
+    def warming(self) -> float:
+        """The share of all steps that go into a warm-up; a training of which that is less than one step begins behind it."""
+        return 0.0
+
     def factor(self, progress: float) -> float:
         """At ``progress``, the share of all steps that are done: 0 ≤ progress < 1."""
         raise NotImplementedError
@@ -72,6 +77,10 @@ class Cosine(Schedule):
     def __post_init__(self) -> None:
         _share((self.warmup,), "warmup")
         _share((self.final,), "final")
+
+    @property
+    def warming(self) -> float:
+        return self.warmup
 
     def factor(self, progress: float) -> float:
         if progress < self.warmup:
@@ -142,6 +151,10 @@ class Warmup(Schedule):
             raise ArgumentError(f"then must be a Schedule, such as Cosine(), got {self.then!r}")
         _share((self.share,), "share")
         _share((self.start,), "start")
+
+    @property
+    def warming(self) -> float:
+        return self.share
 
     def factor(self, progress: float) -> float:
         if progress < self.share:
