@@ -62,3 +62,18 @@ def test_mistakes_are_listed_by_the_names_of_their_files(call, archive: Path, tm
     (mistake,) = json.loads(done.stdout.splitlines()[-1])["mistakes"]
     assert (mistake["file"], mistake["index"], mistake["truth"]) == ("dark/1.png", 1, "dark")
     assert any(line.split()[0] == "dark/1.png" for line in done.stdout.splitlines() if line.strip())
+
+
+def test_moved_images_are_divided_as_they_were(call, archive: Path, tmp_path: Path) -> None:
+    """Else the training images would be among those that the accuracy is of."""
+    asked = ("--size", 8, "--skip-broken", "--out", "run", "--epochs", 1, "--backend", "reference", "--json")
+    trained = call("train", archive, *asked, cwd=tmp_path)
+    told = json.loads(trained.stdout.splitlines()[-1])
+    moved = tmp_path / "elsewhere.tar.gz"
+    moved.write_bytes(archive.read_bytes())
+    done = call("evaluate", "run", moved, "--backend", "reference", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["accuracy"] == told["test_accuracy"]
+    known = call("evaluate", "run", "--backend", "reference", "--json", cwd=tmp_path)
+    assert found["images"] == json.loads(known.stdout.splitlines()[-1])["images"]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import pty
 import signal
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ import pytest
 
 import vecgrad as vg
 from vecgrad import runs
+from vecgrad.program import Evaluation, Program
 
 
 def last_line(done) -> dict:
@@ -205,6 +210,89 @@ def test_ctrl_c_saves_what_was_learned(spawn, tiny: Path, tmp_path: Path) -> Non
     assert loaded.steps >= 2 * 2
     assert runs.read(out).training["interrupted"] is True
     assert os.listdir(tmp_path) == ["run"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_more_ctrl_c_while_it_is_saved(spawn, tiny: Path, tmp_path: Path) -> None:
+    process = spawn("train", tiny, "--epochs", 100_000, "--backend", "reference", cwd=tmp_path)
+    for line in process.stdout:
+        if line.startswith("epoch 2 "):
+            break
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.003)
+        if list(tmp_path.glob("runs/*/config.json")):
+            break
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "what was learned so far is saved" in errors
+    (run,) = (tmp_path / "runs").iterdir()
+    assert runs.read(run).steps >= 4
+
+
+def test_ctrl_c_in_the_last_measurement_saves_the_training(
+    call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("vecgrad.data.Dataset.part", interrupted)
+    done = call("train", tiny, "--epochs", 1, "--out", "run", "--backend", "reference", cwd=tmp_path)
+    assert done.returncode == 130
+    found = runs.read(tmp_path / "run")
+    assert found.steps == 2
+    assert found.metrics["test_accuracy"] is None
+
+
+def test_a_training_that_diverges_keeps_its_best_epoch(
+    call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Program.step
+
+    def failing(self: Program, *arguments: object) -> float:
+        loss = step(self, *arguments)
+        return loss if self.steps < 6 else math.nan
+
+    monkeypatch.setattr(Program, "step", failing)
+    asked = ("--epochs", 9, "--validation", 0.2, "--out", "run", "--backend", "reference", "--json")
+    done = call("train", tiny, *asked, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the loss became nan" in done.stderr
+    assert "lower the learning rate" in last_line(done)["error"]
+    found = runs.read(tmp_path / "run")
+    assert found.training["best_epoch"] is not None
+    assert len(found.history) == found.metrics["epochs"] > 0
+    assert not (tmp_path / "run" / "last").exists()
+
+
+def test_a_validation_loss_that_is_no_number_is_null(
+    call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = Program.evaluate
+
+    def overflowing(self: Program, *arguments: object) -> Evaluation:
+        return replace(evaluate(self, *arguments), loss=math.nan if self.steps < 3 else math.inf)
+
+    monkeypatch.setattr(Program, "evaluate", overflowing)
+    asked = ("--epochs", 3, "--validation", 0.2, "--out", "run", "--backend", "reference", "--json")
+    done = call("train", tiny, *asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert last_line(done)["test_loss"] is None
+    assert [record["validation_loss"] for record in runs.read(tmp_path / "run").history] == [None] * 3
+    assert (tmp_path / "run" / "curve.svg").is_file()
+
+
+def test_a_run_that_cannot_be_saved_leaves_no_empty_folder(
+    call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Program, "save", full)
+    done = call("train", tiny, "--epochs", 1, "--backend", "reference", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert not list((tmp_path / "runs").iterdir())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="terminals of POSIX")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,8 @@ def test_part(run: Run, folder: str | None) -> tuple[str, Any, Any, tuple[str, .
     """(name, images as the reader holds them, labels, the images' names if they have any) to evaluate a run on.
 
     Without ``folder`` the test images beside which the run was trained; DataError when they are others by now.
-    Of another folder its test images, or all where it has no such part.
+    Of another folder its test images: where it has no such part, all of them, or those beside which the run was trained where
+    it holds the same images, moved. Broken images are skipped where they were in training.
     """
     from vecgrad import data
 
@@ -68,10 +70,16 @@ def test_part(run: Run, folder: str | None) -> tuple[str, Any, Any, tuple[str, .
     if not isinstance(place, str):
         raise DataError(f"{run.name}: does not know its data; name them: vecgrad evaluate RUN SOURCE")
     known = place == noted.get("source")
-    options = _options(noted) if known else {}
+    options = _options(noted)
     preparation = run.preparation
+    opening = partial(data.open, place, size=preparation.size, channels=preparation.channels)
+    broken = {key: value for key, value in options.items() if key == "broken"}
     try:
-        dataset = data.open(place, size=preparation.size, channels=preparation.channels, **options)
+        dataset = opening(**(options if known else broken))
+        if not known and dataset.test_images is None and dataset.class_names == run.class_names:
+            divided = opening(**options)
+            if divided.test_digest() == noted.get("test_sha256"):
+                dataset = divided
     except DataError as error:
         hint = (
             "; if the data were moved, say where: vecgrad evaluate RUN SOURCE (or --data DIR)"

@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,13 @@ from vecgrad.cli._command import (
     say_json,
     threads_option,
 )
+from vecgrad.cli._interrupts import Interrupts
+from vecgrad.spec.errors import VecgradError
 
 if TYPE_CHECKING:
     from vecgrad.data.augment import Augmentation
-    from vecgrad.train import BuiltIn, Schedule
+    from vecgrad.program import Evaluation, Program
+    from vecgrad.train import BuiltIn, History, Schedule
     from vecgrad.updates import Update
 
 
@@ -165,7 +169,7 @@ def train(
     With validation images (the source's own, or --validation 0.1) the best epoch by them is saved, and what the last
     step left in RUN/last. RUN/curve.svg and RUN/history.csv show how it went.
 
-    Ctrl-C ends the training cleanly: what was learned so far is saved.
+    Ctrl-C ends the training cleanly: what was learned so far is saved. So is the best epoch where a later one ends in an error.
 
     \b
     Examples:
@@ -213,49 +217,78 @@ def train(
     count = vecgrad.summary(network, dataset.input_shape).parameters
     click.echo(f"model {chosen.name}: {chosen.about}; {count:,} parameters, {program.optimizer}")
     began = time.perf_counter()
-    with Progress() as progress:
-        history = vecgrad.fit(
-            program,
-            dataset,
-            epochs=epochs or chosen.epochs,
-            schedule=_schedule(chosen, schedule, warmup),
-            on_event=progress,
-            keep=keep or ("last" if dataset.validation_images is None else "best"),
-            patience=patience,
-            augment=steps,
-        )
-    seconds = time.perf_counter() - began
-    found: dict[str, Any] = {
-        "test_accuracy": None,
-        "test_loss": None,
-        "epochs": len(history.epochs),
-        "train_seconds": round(seconds, 3),
-        "images_per_second": round(history.images_per_second, 1),
-        "interrupted": history.interrupted,
-        "stopped_early": history.stopped_early,
-        "best_epoch": history.best_epoch,
-    }
-    if history.interrupted and not program.steps:
-        raise KeyboardInterrupt
-    if not history.interrupted:
-        measured = program.evaluate(*dataset.part("test"))
-        found |= {"test_accuracy": measured.accuracy, "test_loss": measured.loss}
-        if history.best_epoch is not None:
-            click.echo(f"epoch {history.best_epoch} is the best on the validation images")
+    failure: VecgradError | None = None
+    with Interrupts() as interrupts:
+        try:
+            with Progress() as progress:
+                history = vecgrad.fit(
+                    program,
+                    dataset,
+                    epochs=epochs or chosen.epochs,
+                    schedule=_schedule(chosen, schedule, warmup),
+                    on_event=progress,
+                    keep=keep or ("last" if dataset.validation_images is None else "best"),
+                    patience=patience,
+                    augment=steps,
+                )
+        except VecgradError as error:
+            history, failure = _rescued(error, program), error
+        if history.interrupted and failure is None and not program.steps:
+            raise KeyboardInterrupt
+        seconds = time.perf_counter() - began
+        measured: Evaluation | None = None
+        if not history.interrupted:
+            try:
+                measured = program.evaluate(*dataset.part("test"))
+            except KeyboardInterrupt:
+                history = replace(history, interrupted=True)
+        found: dict[str, Any] = {
+            "test_accuracy": None,
+            "test_loss": None,
+            "epochs": len(history.epochs),
+            "train_seconds": round(seconds, 3),
+            "images_per_second": round(history.images_per_second, 1),
+            "interrupted": history.interrupted,
+            "stopped_early": history.stopped_early,
+            "best_epoch": history.best_epoch,
+        }
+        if measured is not None:
+            loss = measured.loss if math.isfinite(measured.loss) else None  # as JSON has it
+            found |= {"test_accuracy": measured.accuracy, "test_loss": loss}
+        interrupts.hold()
+        with _claimed(place, names) if out is None else nullcontext(place) as place:
+            full = program.save(place, history=history, data=noted, metrics=found)
+    if history.best_epoch is not None and (measured or failure):
+        click.echo(f"epoch {history.best_epoch} is the best on the validation images")
+    if measured is not None:
         click.echo(f"test accuracy {measured.accuracy:.4f} ({measured.images:,} images)")
     epochs_done = "1 epoch" if len(history.epochs) == 1 else f"{len(history.epochs)} epochs"
     click.echo(f"{epochs_done} in {seconds:.1f} s, {history.images_per_second:,.0f} images/s")
-    if out is None:
-        place = _claimed(place, names)
-    full = program.save(place, history=history, data=noted, metrics=found)
-    if history.interrupted:
+    if history.interrupted and failure is None:
         done = (history.last or program).steps
         click.echo(f"interrupted after {done:,} steps; what was learned so far is saved", err=True)
     click.echo(f"run saved in {place}")
+    if failure is not None:
+        raise failure
     if as_json:
         say_json(found | {"model": chosen.name, "seed": seed, "run": str(full)})
     if history.interrupted:
         ctx.exit(INTERRUPTED)
+
+
+def _rescued(error: VecgradError, program: Program) -> History:
+    """What was trained before the error, where there is something to keep; else the error is raised.
+
+    The last step of a training whose loss is no number left parameters that are none either: then only a best epoch counts.
+    """
+    from vecgrad.spec.errors import TrainingError
+
+    history: History | None = error.history
+    if history is None or not program.steps:
+        raise error
+    if isinstance(error, TrainingError) and history.best_epoch is None:
+        raise error
+    return history
 
 
 def _augmentations(text: str | None, shape: tuple[int, int, int]) -> tuple[Augmentation, ...]:
@@ -297,12 +330,18 @@ def _new_names(name: str) -> Iterator[Path]:
     return (place for place in places if not place.exists())
 
 
-def _claimed(place: Path, others: Iterator[Path]) -> Path:
-    """``place`` or else one of the others, made here and empty, so that two trainings never share one."""
+@contextmanager
+def _claimed(place: Path, others: Iterator[Path]) -> Iterator[Path]:
+    """``place`` or else one of the others, made here and empty, so that two trainings never share one; gone after an error."""
     while True:
         try:
             place.mkdir(parents=True)
+            break
         except FileExistsError:
             place = next(others)
-        else:
-            return place
+    try:
+        yield place
+    except BaseException:
+        with suppress(OSError):
+            place.rmdir()
+        raise
