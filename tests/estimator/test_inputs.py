@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ def test_every_form_of_the_same_images_gives_the_same_bits(stripes: Any, tmp_pat
         assert fitted.image_shape_ == (6, 5, 3)
         assert fitted.n_features_in_ == 90
         assert (fitted.predict_proba(form) == expected).all()
+
+
+def test_channels_that_seem_to_come_first_are_asked_about(stripes: Any) -> None:
+    X, y = stripes
+    planes = np.ascontiguousarray(X.transpose(0, 3, 1, 2))
+    with pytest.warns(UserWarning, match=r'6×5 images of 3, pass data_format="channels_first"') as told:
+        assert classifier(max_iter=1).fit(planes, y).image_shape_ == (3, 6, 5)
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier(max_iter=1, image_shape=(3, 6, 5)).fit(planes, y)
+        classifier(max_iter=1).fit(X, y)
 
 
 def test_lazy_images_are_never_read_as_a_whole() -> None:

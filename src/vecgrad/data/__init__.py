@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from vecgrad.data._checks import check_images, check_labels, check_numbers, check_stored
+from vecgrad.data._checks import (
+    check_images,
+    check_labels,
+    check_numbers,
+    check_stored,
+    looks_channels_first,
+)
 from vecgrad.data._dataset import Dataset
 from vecgrad.data._image_file import prepare_file
 from vecgrad.data._lazy import LazyImages, chosen
@@ -25,6 +31,7 @@ __all__ = [
     "check_numbers",
     "check_stored",
     "chosen",
+    "looks_channels_first",
     "open",
     "order",
     "prepare_file",

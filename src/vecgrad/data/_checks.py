@@ -161,7 +161,7 @@ def _channels_last(array: NDArray[Any], what: str, data_format: DataFormat | Non
     if data_format == "channels_first":
         moved = np.moveaxis(array, 1, -1)
         return moved if is_mapped(array) else np.ascontiguousarray(moved)
-    if data_format is None and _looks_channels_first(array.shape):
+    if data_format is None and looks_channels_first(array.shape):
         _, a, b, c = array.shape
         raise DataError(
             f"{what} has shape {array.shape}: {a}×{b} images of {c} channels, or {b}×{c} images of {a}? "
@@ -170,8 +170,12 @@ def _channels_last(array: NDArray[Any], what: str, data_format: DataFormat | Non
     return array
 
 
-def _looks_channels_first(shape: tuple[int, ...]) -> bool:
-    """Grey or colour planes in front, and last an axis too long for the channels of an image."""
+def looks_channels_first(shape: tuple[int, ...]) -> bool:
+    """Of (n, a, b, c): grey or colour planes in front, and last an axis too long for the channels of an image.
+
+    >>> looks_channels_first((60, 3, 32, 32)), looks_channels_first((60, 32, 32, 3))
+    (True, False)
+    """
     _, first, second, last = shape
     return last > 4 and ((first == 3 and second > 4) or (first == 1 and second == last))
 

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from vecgrad.data import LazyImages, Preparation, chosen
+from vecgrad.data import LazyImages, Preparation, chosen, looks_channels_first
 from vecgrad.data.augment import Normalize, augmentations
 from vecgrad.estimator._callbacks import CallbackSupportMixin, Fitting
 from vecgrad.estimator._images import as_images, as_rows, check_finite, computing_dtype, row_shape
@@ -124,8 +124,20 @@ class BaseCNN(NestedParameters, CallbackSupportMixin, BaseEstimator):
                 raise ValueError(
                     f"X holds images of (height, width, channels) = {shape}, but image_shape={asked}"
                 )
+            if asked is None and shape is not None and looks_channels_first((len(rows), *shape)):
+                self._warn_of_order(shape)
             self.image_shape_ = shape or row_shape(self.n_features_in_, asked, order)
         return self._images(rows, shape), y, weights
+
+    @staticmethod
+    def _warn_of_order(shape: tuple[int, int, int]) -> None:
+        a, b, c = shape
+        warnings.warn(
+            f"X is taken as {a}×{b} images of {c} channels. If it holds {b}×{c} images of {a}, pass "
+            f'data_format="channels_first"; if not, image_shape={shape} says so.',
+            UserWarning,
+            stacklevel=5,
+        )
 
     def _rows(self, X: Any, *, reset: bool) -> tuple[Images, Any]:
         """``as_rows`` as scikit-learn's checks leave it; of lazy images the first one stands for all."""
