@@ -57,7 +57,7 @@ CASES: dict[str, Case] = {
     "mnist_cnn": Case(0.001, 4, (0, 1, 2, 6), curve=(227,)),
     "vgg_small": Case(0.002, 4, (0, 1, 2, 3), curve=(48, 140, 200)),
     "vgg11": Case(0.001, 2, (2, 3)),
-    "vgg16": Case(0.001, 2, (23, 45)),
+    "vgg16": Case(0.0001, 8, (23, 45), few=2, draws=2),
     "resnet20": Case(0.0003, 4, (1, 2, 3, 4)),
     "resnet32": Case(0.0003, 4, (2, 4, 6, 7)),
     "resnet56": Case(0.0001, 8, (3, 12, 15, 16), draws=1),
