@@ -9,8 +9,9 @@ import pytest
 from tests.networks import Network
 from tests.program.host import FUSED, MACHINES, compiled, gradients, threads
 
+import vecgrad as vg
 from vecgrad.kernels import _pooled
-from vecgrad.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
+from vecgrad.layers import Conv2D, Dense, Flatten, GlobalMaxPool2D, MaxPool2D, ReLU, Sequential
 
 LAYERS = {
     "side by side": (Conv2D(24, 3, padding=1), ReLU(), MaxPool2D(2), Conv2D(48, 3, padding=1), ReLU(), MaxPool2D(2)),
@@ -65,3 +66,28 @@ def test_bits_are_those_of_separate_passes(name: str, monkeypatch: pytest.Monkey
     for results, _ in together[1 : len(FUSED)]:
         for key, value in together[0][0].items():
             np.testing.assert_array_equal(results[key], value, err_msg=f"{key}, instruction sets")
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        [Conv2D(20, 3, frozen=True, bias=False), ReLU(), MaxPool2D(2)],
+        [ReLU(), MaxPool2D(2)],
+        [Conv2D(17, 3, frozen=True, bias=False), ReLU(), GlobalMaxPool2D()],
+    ],
+    ids=["frozen", "nothing", "global"],
+)
+def test_nothing_is_trained_in_front_of_the_pooling(front: list[Any]) -> None:
+    """Nobody reads the gradient there, and no kernel un-pools it."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((6, 19, 22, 16)).astype(np.float32), np.arange(6) % 4
+    model = Sequential((*front, Flatten(), Dense(4)))
+    made, reference = (
+        vg.compile(model, x.shape[1:], "cross_entropy", "sgd", 6, backend=backend)
+        for backend in ("native", "reference")
+    )
+    expected = reference.gradients(x, y)
+    for name, array in made.gradients(x, y).items():
+        np.testing.assert_allclose(array, expected[name], rtol=2e-5, atol=1e-6, err_msg=name)
+    made.step(x, y)
+    assert "max_pool_dx" not in str(made.explain())

@@ -93,7 +93,7 @@ class _Simplified:
             return None
         unpooled, y = (node.inputs[index] for index in _MASKS[node.attribute])
         unpool = unpooled.node
-        if unpool.op != "max_pool_dx" or self._readers[unpooled] > 1 or unpooled in kept:
+        if unpool.op != "max_pool_dx" or self._readers.get(unpooled, 0) > 1 or unpooled in kept:
             return None
         dy, index = unpool.inputs
         pool = index.node
