@@ -11,9 +11,26 @@ from tests.exchange.twins import TWINS, twin
 
 import vecgrad as vg
 from vecgrad.exchange import export_pytorch, from_pytorch, import_pytorch, to_pytorch
-from vecgrad.layers import BatchNorm, Conv2D, Dense, Flatten, ReLU, Residual, Sequential
+from vecgrad.layers import (
+    Add,
+    BatchNorm,
+    Concat,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2D,
+    GroupNorm,
+    Input,
+    MaxPool2D,
+    Model,
+    ReLU,
+    Residual,
+    Sequential,
+)
 from vecgrad.spec.errors import DataError, ShapeError
 
+Array = np.ndarray[Any, np.dtype[Any]]
 MODEL = Sequential(
     [
         Conv2D(4, 3, name="stem"),
@@ -106,3 +123,50 @@ def test_the_twin_gives_the_same_outputs_both_ways(name: str, tmp_path: Path) ->
     save_file(peer.state_dict(), tmp_path / "theirs.safetensors")
     import_pytorch(back, tmp_path / "theirs.safetensors")
     np.testing.assert_array_equal(back.forward(x), program.forward(x))
+
+
+def there(parts: list[Array]) -> Array:
+    """The features that PyTorch makes of maps (n, h, w, c) and vectors, flattened and one behind the other."""
+    moved = [part.transpose(0, 3, 1, 2) if part.ndim == 4 else part for part in parts]
+    return np.concatenate([part.reshape(len(part), -1) for part in moved], 1)
+
+
+def test_joined_flattened_maps_come_each_in_its_order() -> None:
+    x = Input((4, 3, 2))
+    a = Conv2D(5, 3, padding=1, name="c")(x)
+    joined = Concat()(Flatten()(a), GlobalAvgPool2D()(x), Flatten()(ReLU()(x)))
+    model = Model(x, Dense(2, name="d", bias=False)(Dropout(0.5)(BatchNorm(name="n")(joined))))
+    rng = np.random.default_rng(0)
+    p = {name: rng.normal(size=q.shape) for name, q in model.parameters((4, 3, 2)).items()}
+    state = to_pytorch(model, (4, 3, 2), p)
+    maps = [rng.normal(size=shape) for shape in ((6, 4, 3, 5), (6, 2), (6, 4, 3, 2))]
+    here = np.concatenate([part.reshape(6, -1) for part in maps], 1)
+    np.testing.assert_allclose(there(maps) @ state["d.weight"].T, here @ p["d.weight"], rtol=1e-12)
+    assert state["n.weight"].shape == p["n.weight"].shape
+    np.testing.assert_allclose((there(maps) * state["n.weight"]).sum(), (here * p["n.weight"]).sum())
+    back = from_pytorch(model, (4, 3, 2), state)
+    for name, array in p.items():
+        np.testing.assert_array_equal(back[name], array, err_msg=name)
+
+
+def test_orders_without_a_counterpart_are_refused() -> None:
+    x = Input((4, 3, 2))
+    narrow = MaxPool2D((2, 1), stride=(2, 1))(Conv2D(4, 1)(x))
+    added = Model(x, Dense(2)(Add(name="sum")(Flatten()(x), Flatten()(narrow))))
+    grouped = Sequential([Flatten(), GroupNorm(2), Dense(2)])
+    for model, words in (
+        (added, "layer sum, Add.*different orders"),
+        (grouped, "layer 1, GroupNorm.*groups"),
+    ):
+        p = {name: np.zeros(q.shape) for name, q in model.parameters((4, 3, 2)).items()}
+        with pytest.raises(ShapeError, match=words):
+            to_pytorch(model, (4, 3, 2), p)
+    one = Sequential([Flatten(), GroupNorm(1), Dense(2)])
+    to_pytorch(one, (4, 3, 2), {name: np.zeros(q.shape) for name, q in one.parameters((4, 3, 2)).items()})
+
+
+def test_numbers_that_numpy_has_not_are_named(tmp_path: Path) -> None:
+    header = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    (tmp_path / "b.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+    with pytest.raises(DataError, match=r"holds BF16 numbers; convert them first"):
+        import_pytorch(vg.compile(MODEL, (5, 4, 2), backend="reference"), tmp_path / "b.safetensors")

@@ -5,22 +5,23 @@ Names: a layer's path, without the parts that PyTorch's models do not have ("res
 network of the zoo as its namesake.
 
 Layouts: a kernel (R, S, C, K) is (K, C, R, S) there, a dense weight (F, K) is (K, F). Where a map was flattened, its entries
-come in the order (C, H, W) there and (H, W, C) here.
+come in the order (C, H, W) there and (H, W, C) here (``_order``).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vecgrad.layers import Composite, Dense, Flatten, Layer
+from vecgrad.exchange._order import Order, leaves, places
+from vecgrad.layers import Layer
 from vecgrad.spec.errors import DataError, ShapeError
-from vecgrad.spec.tensor import Shape, size
+from vecgrad.spec.tensor import Shape
 
 if TYPE_CHECKING:
     from vecgrad.program import Program
@@ -59,7 +60,7 @@ def from_pytorch(model: Layer, input_shape: Shape, state: Mapping[str, Any]) -> 
         raise ShapeError(f"the state does not fit the model ({'; '.join(told)}); compare the layers' names")
     found = {}
     for entry in entries:
-        array = np.asarray(given[entry.there])
+        array = np.asarray(_detached(given[entry.there]))
         expected = entry.out(np.empty(entry.shape)).shape
         if array.shape != expected:
             raise ShapeError(f"{entry.there} has shape {array.shape}, the model needs {expected}")
@@ -96,7 +97,11 @@ def import_pytorch(program: Program, path: str | os.PathLike[str]) -> None:
 
     try:
         state = load(Path(path).read_bytes())
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except KeyError as error:  # NumPy has no such dtype
+        raise DataError(
+            f"{os.fspath(path)}: holds {error.args[0]} numbers; convert them first, by tensor.float() in PyTorch"
+        ) from None
+    except (OSError, SafetensorError, ValueError) as error:
         raise DataError(f"{os.fspath(path)}: cannot be read as a safetensors file: {error}") from None
     program.load_parameters(from_pytorch(program.model, program.input_shape, state))
 
@@ -114,11 +119,10 @@ class _Entry:
 
 def _entries(model: Layer, shape: Shape) -> list[_Entry]:
     found: dict[str, _Entry] = {}
-    for path, layer, before, origin in _leaves(model, shape):
+    for path, layer, before, order in leaves(model, shape):
         for name, parameter in layer.parameters(before).items():
             here = f"{path}.{name}" if path else name
-            ways = _ways(layer, parameter.shape, origin)
-            found[here] = _Entry(here, _there(here), parameter.shape, *ways)
+            found[here] = _Entry(here, _there(here), parameter.shape, *_ways(parameter.shape, order))
     return list(found.values())
 
 
@@ -128,48 +132,16 @@ def _there(name: str) -> str:
     return ".".join([*kept, parts[-1]])
 
 
-def _ways(
-    layer: Layer, shape: Shape, origin: Shape | None
-) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """How a parameter's array goes there and comes back; ``origin``: the map whose entries its first axis counts."""
+def _ways(shape: Shape, order: Order) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """How a parameter's array goes there and comes back; ``order``: of the entries that its first axis counts."""
     if len(shape) == 4:
         return lambda a: a.transpose(3, 2, 0, 1), lambda a: a.transpose(2, 3, 1, 0)
-    rest = shape[1:]
-    if origin is None or shape[0] != size(origin):
+    there = places(order)
+    if shape[0] != len(there):  # it counts channels
         return (lambda a: a.T), (lambda a: a.T)
-    h, w, c = origin
-
-    def out(a: Array) -> Array:
-        return np.moveaxis(a.reshape(h, w, c, *rest), 2, 0).reshape(shape).T
-
-    def back(a: Array) -> Array:
-        return np.moveaxis(a.T.reshape(c, h, w, *rest), 0, 2).reshape(shape)
-
-    return out, back
+    return (lambda a: a[there].T), (lambda a: a.T[np.argsort(there)])
 
 
-def _leaves(
-    model: Layer, shape: Shape, origin: Shape | None = None, path: str = ""
-) -> Iterator[tuple[str, Layer, Shape, Shape | None]]:
-    """(path, layer, input's shape, the map that its input's features are the entries of, if it is a flattened map)."""
-    yield from _walk(model, shape, origin, path, [])
-
-
-def _walk(
-    model: Layer, shape: Shape, origin: Shape | None, path: str, results: list[Shape | None]
-) -> Iterator[tuple[str, Layer, Shape, Shape | None]]:
-    if not isinstance(model, Composite):
-        here = shape if isinstance(model, Dense) and len(shape) == 3 else origin
-        yield path, model, shape, here
-        if isinstance(model, Flatten) and len(shape) == 3:
-            origin = shape
-        results.append(None if isinstance(model, Dense) else origin)
-        return
-    origins = [origin]
-    for step in model.steps(shape):
-        read = {origins[source] for source in step.sources}
-        inner: list[Shape | None] = []
-        given = read.pop() if len(read) == 1 else None
-        yield from _walk(step.layer, step.before[0], given, f"{path}.{step.key}" if path else step.key, inner)
-        origins.append(inner[-1])
-    results.append(origins[-1])
+def _detached(tensor: Any) -> Any:
+    """Without what PyTorch remembers of a parameter's gradient, which NumPy cannot."""
+    return tensor.detach() if hasattr(tensor, "detach") else tensor
