@@ -10,6 +10,7 @@ import numpy as np
 from vecgrad.graph.eager import EagerEmitter, EagerValue
 from vecgrad.layers import Layer
 from vecgrad.losses import Loss
+from vecgrad.spec.emitter import weighing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 STEP = 1e-5
@@ -76,7 +77,7 @@ def check_layer(layer: Layer, shape: tuple[int, ...], images: int = 2, seed: int
 
 def loss_value(loss: Loss, x: Array, t: Array, w: Array) -> float:
     """z of predictions x, targets t (as large as x) and weights w."""
-    e = _emitter({"inverse_weight": 1.0 / float(w.sum())})
+    e = _emitter(weighing(float(w.sum()), int(np.count_nonzero(w))))
     z, _ = loss.forward(e, EagerValue(x, True), EagerValue(t, True), EagerValue(w, True))
     assert z.array.shape == (1,)
     assert not z.batched
@@ -85,7 +86,7 @@ def loss_value(loss: Loss, x: Array, t: Array, w: Array) -> float:
 
 def loss_gradient(loss: Loss, x: Array, t: Array, w: Array) -> Array:
     """∂z/∂x."""
-    e = _emitter({"inverse_weight": 1.0 / float(w.sum())})
+    e = _emitter(weighing(float(w.sum()), int(np.count_nonzero(w))))
     _, saved = loss.forward(e, EagerValue(x, True), EagerValue(t, True), EagerValue(w, True))
     found: Array = loss.backward(e, saved).array
     return found

@@ -62,6 +62,18 @@ def test_normalized_means_normalized() -> None:
 
 
 @pytest.mark.parametrize("backend", ["reference", "native"])
+@pytest.mark.parametrize("total", [5.5, 1.0001, 1e-3])
+def test_equal_weights_however_small_are_none(backend: str, total: float) -> None:
+    """The unbiased variance divides by one image less, not by how much the sum of the weights is above 1."""
+    weighted, plain = (program(BatchNorm(), backend=backend) for _ in range(2))
+    for _ in range(2):
+        weighted.step(X, Y, np.full(len(X), total / len(X)))
+        plain.step(X, Y)
+    for name, array in plain.parameters.items():
+        np.testing.assert_allclose(weighted.parameters[name], array, rtol=1e-10, atol=1e-13, err_msg=name)
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
 def test_a_weight_counts_images(backend: str) -> None:
     """Weight 2 is an image twice, weight 0 none: in statistics, losses and gradients."""
     w = np.array([1, 2, 0, 1, 2, 1.0])

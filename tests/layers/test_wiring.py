@@ -10,6 +10,7 @@ import pytest
 import vecgrad as vg
 from vecgrad.layers import (
     Add,
+    BatchNorm,
     Concat,
     Conv2D,
     Dense,
@@ -18,8 +19,10 @@ from vecgrad.layers import (
     Layer,
     Model,
     ReLU,
+    Rescale,
     Residual,
     Sequential,
+    Softmax,
 )
 from vecgrad.layers.summary import summary
 from vecgrad.runs._objects import from_json, to_json
@@ -178,3 +181,58 @@ def test_shared_parameters_need_one_shape() -> None:
     x, layer = Input(), Dense(4)
     with pytest.raises(ShapeError, match=r"layer 0, Dense.*used twice.*shapes differ"):
         Model(x, layer(layer(x))).parameters((3,))
+
+
+def test_a_value_is_told_without_all_that_it_was_made_of() -> None:
+    """Written out with its sources it would double with every layer."""
+    v = Input((6, 6, 4))
+    assert repr(v) == "<Input, (6, 6, 4)>"
+    for _ in range(60):
+        v = Add()(v, ReLU()(v))
+    assert repr(v) == "<output of Add(), (6, 6, 4)>"
+    with pytest.raises(ArgumentError, match=r"layer 0 is <output of Add\(\), .* which is not a layer"):
+        Sequential([v])  # type: ignore[list-item]
+    with pytest.raises(ArgumentError, match=r"not a model yet; write Model\(inputs, outputs\)"):
+        vg.compile(v, (6, 6, 4), backend="reference")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "layer", [Conv2D(4, 1, frozen=True), BatchNorm(frozen=True)], ids=["kernel", "statistics"]
+)
+def test_what_stays_as_it_is_can_be_shared(layer: Layer) -> None:
+    x = Input((6, 6, 4))
+    model = Model(x, Dense(2)(Add()(layer(x), layer(ReLU()(x)))))
+    program = vg.compile(model, (6, 6, 4), "cross_entropy", vg.SGD(0.1), 4, backend="reference")
+    before = program.parameters
+    program.step(np.ones((4, 6, 6, 4), np.float32), np.array([0, 1, 0, 1]))
+    fixed = {name for name, p in model.parameters((6, 6, 4)).items() if p.fixed}
+    assert fixed
+    for name in fixed:
+        np.testing.assert_array_equal(program.parameters[name], before[name])
+    norm = BatchNorm()
+    shared = Model(x, Add()(norm(x), norm(ReLU()(x))))
+    with pytest.raises(ShapeError, match="it keeps running statistics"):
+        shared.parameters((6, 6, 4))
+
+
+def test_where_a_model_begins_and_ends() -> None:
+    """Within its layers, whatever holds them: it may begin by scaling pixels, and may not end in Softmax for cross entropy."""
+    x = Input((6, 6, 1))
+    scaled = [
+        Model(x, Dense(2)(Rescale(1 / 255)(x))),
+        Sequential([Sequential([]), Sequential([Rescale(1 / 255)]), Dense(2)]),
+        Model(x, Dense(2)(Concat()(Rescale(1 / 255)(x), Rescale(2 / 255)(x)))),
+    ]
+    for model in scaled:
+        assert vg.compile(model, (6, 6, 1), backend="reference").rescales
+    plain = [Model(x, Dense(2)(Concat()(Rescale(1 / 255)(x), x))), Sequential([Sequential([])])]
+    for model in plain:
+        assert not vg.compile(model, (6, 6, 1), backend="reference").rescales
+    for ending in (Model(x, Softmax()(Dense(2)(x))), Sequential([Dense(2), Sequential([Softmax()])])):
+        with pytest.raises(ArgumentError, match="remove the final Softmax"):
+            vg.compile(ending, (6, 6, 1), "cross_entropy", backend="reference")
+
+
+def test_an_empty_call_is_named() -> None:
+    with pytest.raises(ArgumentError, match="call 0 is empty"):
+        Model(layers=[ReLU()], calls=[()])

@@ -20,6 +20,7 @@ from vecgrad.graph.build import Wanted, run
 from vecgrad.graph.eager import EagerEmitter, EagerValue
 from vecgrad.layers import Layer, Parameter, Sequential
 from vecgrad.losses import LOSSES, Loss, by_name
+from vecgrad.spec.emitter import weighing
 from vecgrad.spec.errors import ArgumentError, VecgradError
 from vecgrad.spec.tensor import Shape
 
@@ -128,7 +129,7 @@ def layer(
     output = layer.infer(shape)
     stated = layer.parameters(shape)
     weight = np.random.default_rng(seed).uniform(0.5, 1.5, images)
-    scalars = {"inverse_weight": 1.0 / float(weight.sum()), "seed_low": float(seed)}
+    scalars = weighing(float(weight.sum()), images) | {"seed_low": float(seed)}
     where = f"{layer} on input {shape}"
 
     def values(point: Point) -> tuple[EagerEmitter, Any, Any, dict[str, EagerValue]]:
@@ -206,7 +207,7 @@ def model(
     stated = whole.parameters(shape)
     rng = np.random.default_rng(seed)
     weight = rng.uniform(0.5, 1.5, images)
-    scalars = {"inverse_weight": 1.0 / float(weight.sum()), "seed_low": float(seed)}
+    scalars = weighing(float(weight.sum()), images) | {"seed_low": float(seed)}
     statistics = _statistics(stated)
     target = EagerValue(chosen.rows(_targets(chosen, images, output, rng), weight), True)
 

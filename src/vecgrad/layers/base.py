@@ -27,7 +27,7 @@ class Parameter:
     lecun_uniform: 1 / (3 fan_in), PyTorch's default for convolutions. identity: a convolution's first filters hand on a channel
     each, the others are lecun_uniform.
     trained: it has a gradient, which the optimizer follows. Else it is a *statistic*, which the layer's backward pass
-    gives its next value.
+    gives its next value, or ``fixed`` and stays as it is.
     """
 
     shape: Shape
@@ -35,6 +35,7 @@ class Parameter:
     fan_in: int = 1
     fan_out: int = 1
     trained: bool = True
+    fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,11 @@ class Symbol:
     shape: Shape | None
     layer: Layer | None = None
     sources: tuple[Symbol, ...] = ()
+
+    def __repr__(self) -> str:
+        """Without its sources, and theirs: a value may be read many times over."""
+        made = "Input" if self.layer is None else f"output of {self.layer}"
+        return f"<{made}{'' if self.shape is None else f', {self.shape}'}>"
 
 
 def applied(layer: Layer, values: tuple[Any, ...]) -> Symbol:

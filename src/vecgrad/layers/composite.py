@@ -59,7 +59,7 @@ class Composite(Layer):
         for step in self.steps(shape):
             own = {f"{step.key}.{n}": p for n, p in step.layer.parameters(step.before[0]).items()}
             for name in own.keys() & found.keys():
-                if own[name] != found[name] or not own[name].trained:
+                if own[name] != found[name] or not (own[name].trained or own[name].fixed):
                     raise located(
                         ShapeError(
                             "the layer is used twice, and its parameters cannot be shared: "
@@ -130,6 +130,28 @@ def _blaming(key: str, layer: Layer, shapes: tuple[Shape, ...]) -> Iterator[None
         yield
     except (ShapeError, ArgumentError) as error:
         raise located(error, key, layer, shapes) from None
+
+
+def beginnings(model: Layer) -> list[Layer]:
+    """The layers that read the model's input, those within its layers; of a model that hands its input on, none."""
+    if not isinstance(model, Composite):
+        return [model]
+    found: list[Layer] = []
+    inputs = {0}
+    for number, ((_, layer), sources) in enumerate(zip(model.children(), model.wiring(), strict=True), 1):
+        if inputs.intersection(sources):
+            within = beginnings(layer)
+            found += within
+            if not within:
+                inputs.add(number)
+    return found
+
+
+def ending(model: Layer) -> Layer:
+    """The layer that makes the model's output, within its layers."""
+    while isinstance(model, Composite) and model.children():
+        model = model.children()[-1][1]
+    return model
 
 
 def _expect(value: Any, shape: Shape, what: str) -> None:

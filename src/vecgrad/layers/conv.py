@@ -64,7 +64,9 @@ class Conv2D(Layer):
         g = self.geometry(shape)
         fan_in = g.window.taps * g.channels_in // g.groups
         fan_out = g.window.taps * g.channels_out // g.groups
-        found = {"weight": Parameter(g.weight_shape, self.initial, fan_in, fan_out, not self.frozen)}
+        found = {
+            "weight": Parameter(g.weight_shape, self.initial, fan_in, fan_out, not self.frozen, self.frozen)
+        }
         if self.bias:
             found["bias"] = Parameter((self.filters,), "zeros")
         return found
@@ -106,7 +108,7 @@ class Dense(Layer):
 
     def __post_init__(self) -> None:
         positive(self.units, "units")
-        known(self.initial, "initial", INITIALS)
+        known(self.initial, "initial", tuple(law for law in INITIALS if law != "identity"))
 
     def geometry(self, shape: Shape) -> Conv:
         """The convolution that covers a map of ``shape``."""

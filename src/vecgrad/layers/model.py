@@ -105,7 +105,12 @@ def _traced(inputs: Symbol | None, outputs: Symbol | None) -> tuple[list[Layer],
 def _check(layers: tuple[Layer, ...], calls: tuple[tuple[int, ...], ...]) -> None:
     """ArgumentError for calls with a cycle, of a value that does not exist, or of one that nothing reads."""
     keys = keys_of(layers)
-    for number, (which, *sources) in enumerate(calls):
+    for number, call in enumerate(calls):
+        if not call:
+            raise ArgumentError(
+                f"call {number} is empty, expected the number of a layer and of what it reads"
+            )
+        which, *sources = call
         if not _within(which, len(layers)):
             raise ArgumentError(f"call {number} is of layer {which}, expected 0 to {len(layers) - 1}")
         where = f"layer {keys[which]}, {layers[which]}, reads"

@@ -18,8 +18,9 @@ class BatchNorm(Layer):
     """y = γ (x − m) / √(v + ε) + β for each channel; takes maps (H, W, C) and vectors (F,).
 
     In training, m and v are mean and variance over the batch's images, weighted as the loss weights them, and pixels. The
-    running statistics follow them, new = (1 − momentum) · old + momentum · batch's, the variance as the unbiased estimate;
-    predictions use these. frozen: training uses them too, and leaves them as they are.
+    running statistics follow them, new = (1 − momentum) · old + momentum · batch's, the variance as the unbiased estimate, which
+    counts the images that the weights stand for (``spec.emitter.weighing``); predictions use these. frozen: training uses them
+    too, and leaves them as they are.
     scale, shift: whether there are γ and β. Parameters: weight (γ), bias (β); statistics: running_mean, running_var.
     Backward: ``vecgrad.reference.normalization`` derives it.
     """
@@ -43,8 +44,8 @@ class BatchNorm(Layer):
         found = {"weight": Parameter(channels, "ones")} if self.scale else {}
         if self.shift:
             found["bias"] = Parameter(channels, "zeros")
-        found["running_mean"] = Parameter(channels, "zeros", trained=False)
-        found["running_var"] = Parameter(channels, "ones", trained=False)
+        found["running_mean"] = Parameter(channels, "zeros", trained=False, fixed=self.frozen)
+        found["running_var"] = Parameter(channels, "ones", trained=False, fixed=self.frozen)
         return found
 
     def least_images(self, shape: Shape) -> int:
@@ -79,7 +80,7 @@ class BatchNorm(Layer):
         share = e.scalar("inverse_weight") / size(x.shape[:-1])
         slope = e.map(lambda a, r: a * r * share, along, rate, formula="batch-norm")
         offset = e.map(lambda s: s * share, total, formula="batch-norm")
-        entries = size(x.shape[:-1]) / e.scalar("inverse_weight")
+        entries = size(x.shape[:-1]) / e.scalar("inverse_images")
         unbiased = where(entries > 1, entries / (entries - 1), 1)
         found["running_mean"] = e.map(self._follow, p["running_mean"], mean, formula="batch-norm")
         found["running_var"] = e.map(

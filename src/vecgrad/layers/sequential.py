@@ -11,7 +11,8 @@ from vecgrad.layers.composite import Composite, Wiring, keys_of
 
 @dataclass(frozen=True, init=False)
 class Sequential(Composite):
-    """Layers one behind the other. Each is known by its number, or by its ``name``.
+    """Layers one behind the other. Each is known by its number, or by its ``name``, and has parameters of its own, also where the
+    same object stands twice: layers are shared in a ``Model``, by calling them twice.
 
     >>> from vecgrad.layers import Conv2D, ReLU
     >>> list(Sequential([Conv2D(8, 3), ReLU()]).parameters((8, 8, 1)))

@@ -19,6 +19,7 @@ from vecgrad.plan.plan import Plan, PlannedCall, PlannedPhase, Result
 from vecgrad.plan.schedule import add_update, pack_once, pack_when_read
 from vecgrad.plan.simplify import simplify
 from vecgrad.plan.update import Update
+from vecgrad.spec.emitter import WEIGHING
 from vecgrad.spec.errors import CompileError
 from vecgrad.spec.geometry import Window
 from vecgrad.spec.kernel import MapSpec
@@ -40,7 +41,7 @@ def make(
     for convolutions without Winograd's transforms.
     """
     graph = verify(simplify(verify(graph)))
-    scalars = ("images", "inverse_weight", "learning_rate", *(update.scalars if update else ()))
+    scalars = ("images", *WEIGHING, "learning_rate", *(update.scalars if update else ()))
     if any(node.op == "keep" for node in graph.live()):
         scalars += MASK_SCALARS
     chunks = slabs_for(batch_size)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vecgrad.kernels.algorithm import Algorithm
-from vecgrad.layers import Layer, Sequential, Sigmoid, Softmax
+from vecgrad.layers import Layer, Sequential, Sigmoid, Softmax, Symbol
+from vecgrad.layers.composite import ending
 from vecgrad.losses import LOSSES, BinaryCrossEntropy, CrossEntropy, Loss, by_name
 from vecgrad.program.backend import Backend
 from vecgrad.program.flat import FlatLayout
@@ -57,6 +58,8 @@ def compile(
     >>> program.output_shape
     (3,)
     """
+    if isinstance(model, Symbol):
+        raise ArgumentError(f"model is a value, {model!r}, and not a model yet; write Model(inputs, outputs)")
     if not isinstance(model, Layer):
         model = Sequential(model)
     shape = _shape(input_shape)
@@ -122,7 +125,7 @@ def _check_size(shape: Shape, batch_size: int, dtype: str) -> None:
 
 
 def _shape(given: Iterable[int]) -> Shape:
-    shape = tuple(given)
+    shape = tuple(given) if isinstance(given, Iterable) else (given,)
     if len(shape) not in (1, 2, 3) or any(
         isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in shape
     ):
@@ -131,9 +134,7 @@ def _shape(given: Iterable[int]) -> Shape:
 
 
 def _check_loss(model: Layer, loss: Loss, output: Shape) -> None:
-    last = model
-    while isinstance(last, Sequential) and last.layers:
-        last = last.layers[-1]
+    last = ending(model)
     if isinstance(loss, CrossEntropy) and isinstance(last, Softmax):
         raise ArgumentError(
             "cross entropy takes logits: remove the final Softmax; predict_proba gives the probabilities"

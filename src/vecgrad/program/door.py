@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 
 from vecgrad.losses import Loss
+from vecgrad.spec.emitter import weighing
 from vecgrad.spec.errors import DataError, ShapeError
 from vecgrad.spec.tensor import Shape, size
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+# Exponents of two up to which weights are left as they came.
+_USUAL = 60
 
 
 def images(x: Any, shape: Shape, dtype: Any, rescales: bool) -> Array:
@@ -119,10 +123,13 @@ def _one_hot(labels: Array, n: int, classes: int, dtype: Any) -> Array:
     return rows
 
 
-def weights(w: Any, n: int, dtype: Any) -> tuple[Array, float]:
-    """(one weight per image, 1 / their sum); None means 1 each."""
+def weights(w: Any, n: int, dtype: Any) -> tuple[Array, dict[str, float]]:
+    """(one weight per image, the runtime scalars that go with them); None means 1 each.
+
+    Only their ratios count: where the largest is far from 1, all are multiplied by a power of two, which rounds nothing.
+    """
     if w is None:
-        return np.ones(n, dtype), 1.0 / n if n else 0.0
+        return np.ones(n, dtype), weighing(n, n)
     array = np.asarray(w)
     if array.shape != (n,):
         raise ShapeError(f"sample_weight has shape {array.shape}, expected ({n},)")
@@ -132,11 +139,13 @@ def weights(w: Any, n: int, dtype: Any) -> tuple[Array, float]:
     finite(array, "sample_weight")
     if (array < 0).any():
         raise DataError(f"sample_weight of image {int(np.argmax(array < 0))} is negative")
-    total = float(array.sum(dtype=np.float64))
-    # Denormals count as zero in native code, and one over them is infinite.
-    if total < np.finfo(dtype).tiny:
-        raise DataError(f"sample_weight sums to {total:g}: no image would count; make the weights larger")
-    return array, 1.0 / total
+    if not array.any():
+        raise DataError("sample_weight is zero throughout: no image would count")
+    # Sums of very large ones are infinite, and very small ones count as zero in native code.
+    exponent = int(np.frexp(array.max())[1])
+    if abs(exponent) > _USUAL:
+        array = np.ldexp(array, -exponent)
+    return array, weighing(float(array.sum(dtype=np.float64)), int(np.count_nonzero(array)))
 
 
 def flat_size(shape: Shape) -> int:

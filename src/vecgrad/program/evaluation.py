@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class Evaluation:
     images: int
 
 
-Run = Callable[[Array, Array, Array, float], tuple[float, Array]]
+Run = Callable[[Array, Array, Array, Mapping[str, float]], tuple[float, Array]]
 
 
 def evaluate(
@@ -35,18 +35,18 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Of images x as the door leaves them and targets y for outputs of ``shape``, ``batch`` at a time.
 
-    run: (images, rows, weights, 1 / the sum of all weights) → (their share of the loss, the predictions).
+    run: (images, rows, weights, the scalars of all weights) → (their share of the loss, the predictions).
     """
     n = len(x)
     if not n:
         raise ShapeError("evaluate needs at least one image, got none")
-    w, inverse = door.weights(sample_weight, n, dtype)
+    w, scalars = door.weights(sample_weight, n, dtype)
     rows = _rows(y, w, loss, shape, dtype)
     total, right, classes = 0.0, 0.0, loss.targets == "classes"
     with batches(x, batch) as parts:
         for part, images in parts:
             t, row = rows(part)
-            share, said = run(images, row, w[part], inverse)
+            share, said = run(images, row, w[part], scalars)
             total += share
             if classes:
                 hit = said.argmax(axis=-1) == t.argmax(axis=-1)

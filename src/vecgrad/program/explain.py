@@ -14,6 +14,7 @@ from vecgrad.kernels import registry
 from vecgrad.plan.plan import Plan, PlannedCall
 from vecgrad.program.native_backend import TRAINING, Compiled, NativeBackend
 from vecgrad.runtime import Call, Engine, Job, Operand, Phase, aligned, default_cache
+from vecgrad.spec.emitter import weighing
 from vecgrad.spec.errors import ArgumentError
 from vecgrad.spec.kernel import PeakSpec
 from vecgrad.spec.machine import Machine
@@ -175,7 +176,7 @@ def _times(backend: NativeBackend, compiled: Compiled, threads: int) -> list[flo
     t[..., 0] = 1
     w = np.ones(n, compiled.plan.dtype)
     kept = [backend.weights.copy(), *(array.copy() for array in backend.state.values())]
-    compiled.set(x, t, w, {"inverse_weight": 1.0 / n, "learning_rate": 0.0})
+    compiled.set(x, t, w, {**weighing(n, n), "learning_rate": 0.0})
     compiled.run("pack", threads)
     samples = [compiled.time("all", threads).sum(axis=0) for _ in range(2 * RUNS)][RUNS:]
     for array, before in zip([backend.weights, *backend.state.values()], kept, strict=True):

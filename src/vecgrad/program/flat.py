@@ -82,8 +82,9 @@ class FlatLayout:
         """The slots that a flat array has: all, or those of what is trained."""
         return dict(self.slots) if len(flat) == self.total else self.trained
 
-    def checked(self, arrays: Mapping[str, Any], trained: bool = False) -> dict[str, Array]:
-        """The arrays as NumPy arrays; ShapeError for a missing, an extra or a wrongly shaped one, ValueError for others.
+    def checked(self, arrays: Mapping[str, Any], dtype: str, trained: bool = False) -> dict[str, Array]:
+        """The arrays as NumPy arrays of ``dtype``; ShapeError for a missing, an extra or a wrongly shaped one, DataError for one
+        that is not finite.
 
         trained: arrays for what is trained alone, like an optimizer's state.
         """
@@ -104,7 +105,9 @@ class FlatLayout:
                 raise ShapeError(f"parameter {name} has shape {array.shape}, the model needs {slot.shape}")
             if array.dtype.kind not in "fiu":
                 raise ShapeError(f"parameter {name} has dtype {array.dtype}, expected floating-point numbers")
-            if not np.isfinite(array).all():
-                raise DataError(f"parameter {name} holds NaN or infinity; load finite numbers")
-            found[name] = array
+            with np.errstate(over="ignore"):
+                found[name] = array.astype(dtype)
+            if not np.isfinite(found[name]).all():
+                what = f"numbers too large for {dtype}" if np.isfinite(array).all() else "NaN or infinity"
+                raise DataError(f"parameter {name} holds {what}; load finite numbers")
         return found

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vecgrad.graph.build import Wanted
-from vecgrad.layers import Layer, Rescale, Sequential
+from vecgrad.layers import Layer, Rescale
+from vecgrad.layers.composite import beginnings
 from vecgrad.losses import Loss
 from vecgrad.program import door, views
 from vecgrad.program.backend import Backend
 from vecgrad.program.evaluation import Evaluation, evaluate, predict
 from vecgrad.program.flat import FlatLayout
+from vecgrad.program.forks import renewed_in_children
 from vecgrad.program.incoming import Incoming
 from vecgrad.program.trace import LayerTrace, traces
 from vecgrad.spec.errors import ArgumentError, ShapeError
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     from vecgrad.program.stepping import Stepping
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
+# Images, what the loss is given, one weight per image, the runtime scalars of the weights.
+_Labelled = tuple[Array, Array, Array, dict[str, float]]
 # By whether they are those of the average.
 _PREDICTION = tuple(Wanted(prediction=True, averaged=averaged) for averaged in (False, True))
 _PROBABILITIES = tuple(Wanted(probabilities=True, averaged=averaged) for averaged in (False, True))
@@ -75,10 +77,9 @@ class Program:
         self._backend = backend
         self._averaged = AVERAGE in backend.state
         self._lock = threading.RLock()
-        first = model
-        while isinstance(first, Sequential) and first.layers:
-            first = first.layers[0]
-        self.rescales = isinstance(first, Rescale)
+        renewed_in_children(self)
+        first = beginnings(model)
+        self.rescales = bool(first) and all(isinstance(layer, Rescale) for layer in first)
         self._incoming = Incoming(input_shape, dtype, self.rescales)
         self._kind = np.dtype(dtype)
         self._shortcuts: dict[tuple[str, bool, tuple[int, ...]], Shortcut] = {}
@@ -121,7 +122,7 @@ class Program:
 
         ShapeError for a missing, an extra or a wrongly shaped one, and then nothing changes.
         """
-        checked = self.layout.checked(arrays)
+        checked = self.layout.checked(arrays, self.dtype)
         with self._lock:
             for name, view in self.layout.views(self._backend.weights).items():
                 view[...] = checked[name]
@@ -170,7 +171,7 @@ class Program:
                 f"optimizer state {sorted(state)} does not fit the optimizer, which keeps {sorted(self._backend.state)}"
             )
         checked = {
-            name: self.layout.checked(arrays, len(self._backend.state[name]) < self.layout.total)
+            name: self.layout.checked(arrays, self.dtype, len(self._backend.state[name]) < self.layout.total)
             for name, arrays in state.items()
         }
         with self._lock:
@@ -193,16 +194,16 @@ class Program:
             with self._lock:
                 if short.takes(x, y):
                     rate = _rate(optimizer.learning_rate if learning_rate is None else learning_rate)
-                    scalars = self._step_scalars(optimizer, short.inverse_weight, rate)
+                    scalars = self._step_scalars(optimizer, short.weighing, rate)
                     value = short.run(scalars)
                     self.steps += 1
                     return value
         given = x
-        x, t, w, inverse = self._labelled(x, y, sample_weight, loss)
+        x, t, w, weighing = self._labelled(x, y, sample_weight, loss)
         self._enough(len(x))
         rate = _rate(optimizer.learning_rate if learning_rate is None else learning_rate)
         with self._lock:
-            value = self._backend.step(x, t, w, self._step_scalars(optimizer, inverse, rate))
+            value = self._backend.step(x, t, w, self._step_scalars(optimizer, weighing, rate))
             self.steps += 1
             if plain and (short := self._backend.stepping(len(x))) is not None:
                 self._steppings[given.shape] = short  # with or without a channel of one: the same memory
@@ -256,11 +257,9 @@ class Program:
         loss = self._needs_loss()
         if tta is not None:
             return views.evaluate(self, loss, x, y, sample_weight, tta)
-        scalars = {"inverse_weight": 0.0}
         wanted = Wanted(prediction=True, loss=True, averaged=self._averaged)
 
-        def run(images: Array, rows: Array, w: Array, inverse: float) -> tuple[float, Array]:
-            scalars["inverse_weight"] = inverse
+        def run(images: Array, rows: Array, w: Array, scalars: Mapping[str, float]) -> tuple[float, Array]:
             found = self._backend.run(wanted, images, rows, w, scalars)
             return float(found["loss"][0]), found["prediction"]
 
@@ -333,15 +332,10 @@ class Program:
                 self._shortcuts[name, wanted.averaged, x.shape] = short
         return result
 
-    def _step_scalars(self, optimizer: Update, inverse_weight: float, rate: float) -> dict[str, float]:
-        return {
-            "inverse_weight": inverse_weight,
-            "learning_rate": rate,
-            **optimizer.numbers(self.steps + 1),
-            **self._drawn,
-        }
+    def _step_scalars(self, rule: Update, weighing: Mapping[str, float], rate: float) -> dict[str, float]:
+        return {**weighing, "learning_rate": rate, **rule.numbers(self.steps + 1), **self._drawn}
 
-    def _labelled(self, x: Any, y: Any, sample_weight: Any, loss: Loss) -> tuple[Array, Array, Array, float]:
+    def _labelled(self, x: Any, y: Any, sample_weight: Any, loss: Loss) -> _Labelled:
         x = self._incoming.images(x, self.data)
         n = len(x)
         if not 1 <= n <= self.batch_size:
@@ -350,8 +344,8 @@ class Program:
             )
         x = x[:]  # LazyImages are read
         t = door.targets(y, n, loss, self.output_shape, self.dtype)
-        w, inverse = door.weights(sample_weight, n, self.dtype)
-        return x, door.rows(t, w, loss, self.dtype), w, inverse
+        w, weighing = door.weights(sample_weight, n, self.dtype)
+        return x, door.rows(t, w, loss, self.dtype), w, weighing
 
     def _enough(self, n: int) -> None:
         """ShapeError where batch normalization would divide by the variance of a single value."""
@@ -362,9 +356,11 @@ class Program:
             )
 
     def _labelled_run(self, x: Any, y: Any, sample_weight: Any, wanted: Wanted) -> dict[str, Array]:
-        x, t, w, inverse = self._labelled(x, y, sample_weight, self._needs_loss())
+        x, t, w, weighing = self._labelled(x, y, sample_weight, self._needs_loss())
+        if wanted.training:
+            self._enough(len(x))
         with self._lock:
-            return self._backend.run(wanted, x, t, w, {"inverse_weight": inverse} | self._drawn)
+            return self._backend.run(wanted, x, t, w, weighing | self._drawn)
 
     @property
     def _drawn(self) -> dict[str, float]:

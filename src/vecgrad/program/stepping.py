@@ -14,6 +14,7 @@ import numpy as np
 
 from vecgrad.plan import BASES
 from vecgrad.runtime import aligned
+from vecgrad.spec.emitter import weighing
 from vecgrad.spec.machine import ITEM_BYTES
 from vecgrad.spec.tensor import size
 
@@ -48,7 +49,7 @@ class Stepping:
         self._kind = np.dtype(compiled.plan.dtype).str
         self._item = ITEM_BYTES[compiled.plan.dtype]
         self._labels = (self._n,)
-        self.inverse_weight = 1.0 / self._n
+        self.weighing = weighing(self._n, self._n)
         self._images = 0
         if rows is not None:
             kind, whole = compiled.plan.dtype, (self._n, classes)

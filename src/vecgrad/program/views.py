@@ -55,8 +55,8 @@ def evaluate(program: Program, loss: Loss, x: Any, y: Any, sample_weight: Any, k
     if not len(said):
         raise ShapeError("evaluate needs at least one image, got none")
     t = door.targets(y, len(said), loss, program.output_shape, program.dtype)
-    w, inverse = door.weights(sample_weight, len(said), program.dtype)
-    e = EagerEmitter({"inverse_weight": inverse}, program.dtype)
+    w, scalars = door.weights(sample_weight, len(said), program.dtype)
+    e = EagerEmitter(scalars, program.dtype)
     rows = door.rows(t, w, loss, program.dtype)
     z, _ = loss.forward(e, *(EagerValue(array, True) for array in (said, rows, w)))
     accuracy = None

@@ -17,6 +17,8 @@ from vecgrad.spec.geometry import Conv, Window
 from vecgrad.spec.scalar import Expr
 from vecgrad.spec.tensor import Shape
 
+WEIGHING = ("inverse_weight", "inverse_images")
+
 
 class Value(Protocol):
     """What an emitter hands out: opaque but for its shape."""
@@ -88,10 +90,27 @@ class Emitter(Protocol):
         """The same entries in C order under another shape (per image if batched)."""
 
     def scalar(self, name: str) -> Expr:
-        """A runtime scalar for a map's body: a value that changes from step to step without recompiling."""
+        """A runtime scalar for a map's body: a value that changes from step to step without recompiling.
+
+        Of the images' weights there are those that ``weighing`` names.
+        """
 
     def scope(self, name: str) -> AbstractContextManager[None]:
         """What is emitted inside belongs to the layer of that name."""
 
     def mark(self, name: str, value: Any) -> None:
         """``value`` is known as ``name`` within the scope: what a trace shows."""
+
+
+def weighing(total: float, counted: int) -> dict[str, float]:
+    """The runtime scalars of images whose weights have the sum ``total``; ``counted`` of them are above 0.
+
+    inverse_weight: one over the sum. inverse_images: one over how many images they stand for: a weight of 2 is an image twice, but
+    weights of 1/16 make an image no part of one. Both 0 where there is no weight.
+
+    >>> weighing(5.0, 4), weighing(0.5, 4)
+    ({'inverse_weight': 0.2, 'inverse_images': 0.2}, {'inverse_weight': 2.0, 'inverse_images': 0.25})
+    """
+    if not counted:
+        return dict.fromkeys(WEIGHING, 0.0)
+    return dict(zip(WEIGHING, (1.0 / total, 1.0 / max(total, counted)), strict=True))

@@ -63,7 +63,7 @@ def threshold(rate: float) -> int:
     >>> threshold(0.25) == 2**30
     True
     """
-    return round(rate * 2.0**32)
+    return min(round(rate * 2.0**32), MASK)
 
 
 def kept(seed: int, step: int, mask: int, image: Any, draw_number: Any) -> tuple[Any, Any, Any, Any]:

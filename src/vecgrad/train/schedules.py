@@ -56,6 +56,9 @@ class Steps(Schedule):
     by: float = 0.1
 
     def __post_init__(self) -> None:
+        if not isinstance(self.at, (tuple, list)):
+            raise ArgumentError(f"at must be the milestones, such as (0.5, 0.75), got {self.at!r}")
+        object.__setattr__(self, "at", tuple(self.at))
         _share(self.at, "at")
         _share((self.by,), "by")
 

@@ -64,8 +64,10 @@ class Update:
         if isinstance(self.lookahead, bool) or not isinstance(self.lookahead, int) or self.lookahead < 0:
             raise ArgumentError(f"lookahead must be a number of steps, 0 for none, got {self.lookahead!r}")
         number(self.lookahead_rate, "lookahead_rate", 0.0)
-        if self.lookahead_rate > 1:
-            raise ArgumentError(f"lookahead_rate must be a share from 0 to 1, got {self.lookahead_rate!r}")
+        if not 0 < self.lookahead_rate <= 1:
+            raise ArgumentError(
+                f"lookahead_rate must be a share above 0, up to 1, got {self.lookahead_rate!r}"
+            )
         if self.average is not None:
             number(self.average, "average", 0.0, 1.0)
 
