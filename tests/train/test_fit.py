@@ -14,6 +14,7 @@ import pytest
 
 import vecgrad as vg
 from vecgrad.data import batches
+from vecgrad.losses import CrossEntropy
 from vecgrad.program import Program
 from vecgrad.spec.errors import ArgumentError, DataError, ShapeError, TrainingError
 from vecgrad.train import Cosine, EpochEnd, EpochStart, Event, StepEnd, Warmup, events, fit
@@ -99,6 +100,19 @@ def test_weights_count_as_repetitions_do(made: Made, halves: Halves) -> None:
     fit(twice, np.repeat(x, 2, axis=0), np.repeat(y, 2), epochs=1, shuffle=False)
     for name, array in twice.parameters.items():
         np.testing.assert_allclose(weighted.parameters[name], array, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_loss_of_an_epoch_weighs_classes_as_the_loss_does(
+    made: Made, halves: Halves, weighted: bool
+) -> None:
+    """A batch without a rare class counts for little."""
+    (x, y), program = halves, made(loss=CrossEntropy(class_weight=(0.1, 3.0)), optimizer=vg.SGD(0.0))
+    order = np.argsort(y)
+    w = np.linspace(0.5, 2, len(y)) if weighted else None
+    for labels in (y[order], np.eye(2)[y[order]]):
+        history = fit(program, x[order], labels, epochs=1, shuffle=False, sample_weight=w)
+        assert history.loss[0] == pytest.approx(program.evaluate(x[order], labels, w).loss, rel=1e-5)
 
 
 def test_images_of_weight_zero_are_as_if_absent(made: Made, halves: Halves) -> None:

@@ -43,6 +43,10 @@ class Loss:
         """
         return t
 
+    def counted(self, t: Any, w: Any) -> float:
+        """What z is a mean over: the sum of the weights of images with targets t (n, *shape) and weights w (n,)."""
+        return float(w.sum())
+
     @property
     def as_given(self) -> bool:
         """Whether ``rows`` are the targets themselves, so that nobody needs to ask for them."""

@@ -61,8 +61,11 @@ class CrossEntropy(Loss):
             smooth = t * (1 - self.label_smoothing) + t.sum(-1)[..., None] * share
         if self.class_weight is None:
             return smooth
-        total = float((w * (t * self.class_weight).sum(-1)).sum())
+        total = self.counted(t, w)
         return smooth * self.class_weight * (float(w.sum()) / total if total else 0.0)
+
+    def counted(self, t: Any, w: Any) -> float:
+        return float((w if self.class_weight is None else w * (t * self.class_weight).sum(-1)).sum())
 
     def forward(self, e: Emitter, x: Any, t: Any, w: Any) -> tuple[Any, Any]:
         top = e.reduce("max", x, over="channels")

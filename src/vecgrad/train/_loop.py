@@ -14,7 +14,7 @@ import numpy as np
 
 from vecgrad.data import Ahead, LazyImages, batches
 from vecgrad.data.augment import Pipeline, augmentations, to_json
-from vecgrad.program import Program
+from vecgrad.program import Program, door
 from vecgrad.spec.errors import ArgumentError, TrainingError
 from vecgrad.train._events import EpochEnd, EpochStart, Event, StepEnd
 from vecgrad.train._examples import Examples, Images
@@ -139,7 +139,7 @@ class Loop:
         with self._feed(order, label - 1) as feed:
             began = time.perf_counter()
             for step, (chosen, x, t) in enumerate(feed):
-                share = self._weight(chosen)
+                share = self._counted(chosen, t)
                 if not share:
                     continue
                 rate = self._rate(number * steps + step, self.epochs * steps)
@@ -173,9 +173,15 @@ class Loop:
         # Gathered here and not ahead in a thread: of arrays in memory that takes microseconds.
         return nullcontext((chosen, given.images[chosen], given.labels[chosen]) for chosen in order)
 
-    def _weight(self, chosen: Array) -> float:
-        w = self.given.weights
-        return float(len(chosen)) if w is None else float(w[chosen].sum(dtype=np.float64))
+    def _counted(self, chosen: Array, t: Array) -> float:
+        """What the batch's loss is a mean over: its images, or their weights, of their classes too."""
+        w, n, loss = self.given.weights, len(chosen), self.program.loss
+        assert loss is not None
+        weights = np.ones(n) if w is None else w[chosen].astype(np.float64)
+        if loss.as_given:
+            return float(n) if w is None else float(weights.sum())
+        targets = door.targets(t, n, loss, self.program.output_shape, self.program.dtype)
+        return loss.counted(targets, weights)
 
     def _rate(self, step: int, steps: int) -> float:
         assert self.program.optimizer is not None
