@@ -55,6 +55,7 @@ def save(
         dtype=program.dtype,
         seed=program.seed,
         steps=program.steps,
+        averaged=program.averaged or program.average is None,
         parameters=program.parameters,
         state=program.state,
         data=_described(data) if isinstance(data, Dataset) else program.data if data is None else data,
@@ -100,6 +101,7 @@ def load(
         algorithm=algorithm,
     )
     program.load_state(found.state, found.steps)
+    program.averaged = found.averaged and program.averaged
     program.data = found.data
     return program
 

@@ -16,6 +16,7 @@ from vecgrad.runs._format import (
     FIELDS,
     FORMAT,
     HISTORY,
+    LATER_FIELDS,
     LISTED,
     METRICS,
     MODEL,
@@ -110,6 +111,7 @@ def _read(here: Path, place: Path, layers: Mapping[str, type] | None) -> Run:
         dtype=config["dtype"],
         seed=config["seed"],
         steps=config["steps"],
+        averaged=config.get("averaged", True),
         parameters=_arrays(data[MODEL], place / MODEL, shapes, config["dtype"]),
         state={key: {name: state[f"{key}/{name}"] for name in held} for key, held in kept.items()},
         data=config["data"],
@@ -135,10 +137,11 @@ def _config(here: Path, place: Path) -> dict[str, Any]:
             f"{name}: format {kind['version']}, written by vecgrad {config.get('vecgrad')}; "
             f"this version reads up to format {VERSION}: upgrade vecgrad"
         )
-    for key in (*FIELDS, *config):
-        if key not in config or key not in FIELDS:
+    fields = FIELDS | {key: test for key, test in LATER_FIELDS.items() if key in config}
+    for key in (*fields, *config):
+        if key not in config or key not in fields:
             raise RunError(f"{name}: {key} is {'not known' if key in config else 'missing'}: it was changed")
-        if not FIELDS[key](config[key]):
+        if not fields[key](config[key]):
             raise RunError(f"{name}: {key} cannot be {config[key]!r}")
     if config_digest(config) != config["sha256"]:
         raise RunError(f"{name}: {_CHANGED}")

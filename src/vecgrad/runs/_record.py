@@ -25,7 +25,8 @@ class Run:
     ``parameters`` by name ("0.weight") and ``state`` of the optimizer by state and parameter name have
     ``dtype``; ``steps`` training steps were made. ``data`` says where the images came from and how one is
     prepared (keys "class_names", "preparation" and whatever else the trainer notes), ``training`` how the
-    network was trained, ``history`` is one record an epoch, ``metrics`` what was measured at the end.
+    network was trained, ``history`` is one record an epoch, ``metrics`` what was measured at the end. ``averaged``: predictions
+    use the optimizer's average of the parameters, where it keeps one.
     """
 
     model: Layer
@@ -43,6 +44,7 @@ class Run:
     training: Mapping[str, Any] | None = None
     history: Sequence[Mapping[str, Any]] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    averaged: bool = True
     name: str = "run"
 
     @property

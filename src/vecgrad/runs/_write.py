@@ -107,6 +107,7 @@ def _files(run: Run) -> dict[str, bytes]:
         "dtype": run.dtype,
         "seed": run.seed,
         "steps": run.steps,
+        "averaged": run.averaged,
         "data": run.data,
         "training": run.training,
         "files": {name: {"bytes": len(files[name]), "sha256": digest(files[name])} for name in LISTED},
