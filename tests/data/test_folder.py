@@ -167,3 +167,55 @@ def test_broken_images_are_skipped_on_request(tmp_path: Path) -> None:
         assert str(dataset).endswith("3 training, 2 test images of 6×5×1, 2 classes; 2 broken images skipped")
         assert [text.partition(".png")[0][-3:] for text in dataset.skipped] == ["a/0", "b/0"]
         assert dataset.train_labels.tolist() == [0, 0, 1]
+
+
+def layout(folder: Path, *names: str) -> Path:
+    """A folder with one image of each name, without its suffix."""
+    for name in names:
+        save(folder / f"{name}.png")
+    return folder
+
+
+def test_names_of_parts_may_be_in_capitals(tmp_path: Path) -> None:
+    layout(tmp_path, *(f"{part}/{name}/x" for part in ("Train", "VALID", "Test") for name in "ab"))
+    assert str(data.open(tmp_path)).endswith(": 2 training, 2 validation, 2 test images of 6×5×1, 2 classes")
+
+
+def test_a_class_may_be_called_as_a_part(tmp_path: Path) -> None:
+    dataset = data.open(layout(tmp_path / "voc", "train/x", "bus/x", "car/x"))
+    assert dataset.class_names == ("bus", "car", "train")
+    assert data.open(layout(tmp_path / "b", "test/x", "other/x")).class_names == ("other", "test")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("test/a/x", "test/b/x", "val/a/x"), r"images for test/ and val/ but no train/ .*put the training"),
+        (("cat/x", "dog/x", "Test/a/x"), r"images for Test/ but no train/"),
+        (("train/x", "test/x"), r"train: a folder that holds x\.png; expected two sub-folders"),
+        (("val/x", "test/x"), r"images for test/ and val/ but no train/"),
+        (
+            ("train/a/x", "train/b/x", "holdout/a/x", "more/x"),
+            r"images in holdout/ and more/ beside train/ would be left out; the names of parts are train, training, val",
+        ),
+        (("train/a/x", "train/b/x", "bus/x", "car/x"), r"images in bus/ and car/ beside train/ .*is a class"),
+        (
+            ("train/a/x", "train/b/x", "val/a/x", "valid/a/x"),
+            "val/ and valid/ are all called as the validation",
+        ),
+        (("train/a/x", "train/b/x", "Training/a/x"), "Training/ and train/ are all called as the train part"),
+    ],
+)
+def test_layouts_that_could_mean_two_things_are_refused(
+    tmp_path: Path, names: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        data.open(layout(tmp_path, *names))
+
+
+def test_folders_without_images_beside_the_parts_do_not_matter(tmp_path: Path) -> None:
+    layout(tmp_path, "train/a/x", "train/b/x", "val/a/x")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "x.txt").write_text("no image")
+    (tmp_path / "valid").mkdir()
+    assert str(data.open(tmp_path)).endswith(": 2 training, 1 validation images of 6×5×1, 2 classes")

@@ -217,3 +217,11 @@ def test_some_of_the_real_archive(shared: Path, tmp_path: Path) -> None:
     assert str(dataset) == "cifar: 1,000 training, 200 test images of 32×32×3, 10 classes"
     assert np.bincount(dataset.train_labels).tolist() == [100] * 10
     assert dataset.preparation.mean == pytest.approx((0.4913, 0.4821, 0.4465), abs=0.01)
+
+
+def test_parts_of_an_archive_are_named_as_those_of_a_folder(tmp_path: Path) -> None:
+    capitals = {name.replace("train", "Train"): content for name, content in MEMBERS.items()}
+    assert str(data.open(pack(tmp_path / "a.tar", capitals))).startswith("a: 6 training, 6 test images")
+    test = {name: content for name, content in MEMBERS.items() if "test" in name}
+    with pytest.raises(DataError, match=r"b\.tar: has images for test/ but no train/"):
+        data.open(pack(tmp_path / "b.tar", test))

@@ -54,19 +54,16 @@ def is_hidden(path: Path) -> bool:
 
 
 def by_folder(root: str, files: Mapping[Path, ImageFile], folders: Iterable[Path]) -> Listing:
-    """Classes from folder names, below train/, val/, test/ if there is a train/.
+    """Classes from folder names, below train/, val/, test/ (in small letters or capitals) if there is a train/.
 
     files: every file, by its path from ``root``; ``folders``: every folder, the empty ones too. Classes are
     the folders of training in the order of their names, files come in the order of theirs; a class may
-    have folders within. Raises DataError for fewer than two classes, a class without images, and a class
-    that only validation or test knows.
+    have folders within. Raises DataError for fewer than two classes, a class without images, a class
+    that only validation or test knows, images that belong to no class, and folders beside train/ that are no part.
     """
     files = {path: file for path, file in files.items() if not is_hidden(path)}
-    names = _children(folders, ())
-    prefixes = {part: next((name for name in known if name in names), None) for part, known in PARTS.items()}
-    roots: dict[str, Path] = {"train": ()}
-    if prefixes["train"] is not None:
-        roots = {part: (name,) for part, name in prefixes.items() if name is not None}
+    folders = list(folders)
+    roots = _parts(root, files, folders) or {"train": ()}
     classes = _children(folders, roots["train"])
     if len(classes) < 2:
         raise DataError(
@@ -74,8 +71,59 @@ def by_folder(root: str, files: Mapping[Path, ImageFile], folders: Iterable[Path
             "of images or more, one for each class"
         )
     labels = {name: label for label, name in enumerate(classes)}
-    parts = {part: _part(root, files, list(folders), place, labels) for part, place in roots.items()}
+    parts = {part: _part(root, files, folders, place, labels) for part, place in roots.items()}
     return Listing(parts, tuple(classes))
+
+
+def part_of(name: str) -> str | None:
+    """The part that a folder of this name is, as "train"; None for any other name."""
+    return next((part for part, names in PARTS.items() if name.lower() in names), None)
+
+
+def _parts(root: str, files: Mapping[Path, ImageFile], folders: list[Path]) -> dict[str, Path]:
+    """Where each part is; nothing where the folders are classes, those too that are called as a part."""
+    images = [path for path in files if _is_image(path[-1])]
+    filled = {path[0] for path in images if len(path) > 1}
+    # Folders of images within: such a folder is a part, and one with images alone may be a class.
+    nested = {path[0] for path in images if len(path) > 2}
+    named = {part: [n for n in _children(folders, ()) if part_of(n) == part] for part in PARTS}
+    others = sorted(name for name in filled if part_of(name) is None)
+    training = [name for name in named["train"] if name in nested or name not in filled or not others]
+    if not training:
+        held = sorted(n for n in filled if part_of(n) is not None and (n in nested or not others))
+        if held:
+            raise DataError(
+                f"{_at(root, ())}: has images for {_listed(held)} but no train/ with a sub-folder of images for each class; "
+                "expected one beside: put the training images into train/, or give a class another name"
+            )
+        return {}
+    if others:
+        raise DataError(
+            f"{_at(root, ())}: images in {_listed(others)} beside {_listed(training)} would be left out; the names of parts are "
+            f"{_known()}: rename these folders or move them away, or, where {training[0]} is a class, put its images "
+            "into it without sub-folders"
+        )
+    found: dict[str, Path] = {}
+    for part, names in (named | {"train": training}).items():
+        names = [name for name in names if name in filled] or names
+        if len(names) > 1:
+            raise DataError(
+                f"{_at(root, ())}: {_listed(names)} are all called as the {part} part; expected one of them: put the images "
+                "together, or move the others away"
+            )
+        if names:
+            found[part] = (names[0],)
+    return found
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = [f"{name}/" for name in names]
+    more = f" … ({len(names)} folders)" if len(names) > 8 else ""
+    return " and ".join(filter(None, (", ".join(names[:8][:-1]), names[:8][-1]))) + more
+
+
+def _known() -> str:
+    return ", ".join(name for names in PARTS.values() for name in names)
 
 
 def _part(

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from vecgrad.data._reader import Options, Part, Source
 from vecgrad.spec.places import cache_directory
 
-# Counts up when the same archive would be decoded to other pixels, or the file's layout changes.
-_VERSION = 2
+# Counts up when the same archive would be decoded to other images, or the file's layout changes.
+_VERSION = 3
 _MOST_BYTES = 4 << 30
 # What a file holds beside the pixels, at most; only pixels count against the memory for images.
 _HEADERS = 64 << 20

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vecgrad.data._decoding import decoded
-from vecgrad.data._listing import PARTS, ImageFile, Listing, by_folder, is_hidden
+from vecgrad.data._listing import ImageFile, Listing, by_folder, is_hidden, part_of
 from vecgrad.data._pixel_cache import remembered
 from vecgrad.data._reader import Options, Reader, Source
 from vecgrad.spec.errors import DataError
@@ -162,7 +162,7 @@ def _below_one_folder(
     """The listing, below a single outer folder where everything was packed within one."""
     top = {folder[0] for folder in folders}
     inner = {folder[1] for folder in folders if len(folder) > 1}
-    if len(top) == 1 and len(inner) > 1 and not top & {name for names in PARTS.values() for name in names}:
+    if len(top) == 1 and len(inner) > 1 and not any(map(part_of, top)):
         (outer,) = top
         files = {parts[1:]: file for parts, file in files.items() if parts[0] == outer and len(parts) > 1}
         folders = {folder[1:] for folder in folders if len(folder) > 1}
