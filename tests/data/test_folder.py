@@ -219,3 +219,49 @@ def test_folders_without_images_beside_the_parts_do_not_matter(tmp_path: Path) -
     (tmp_path / "notes" / "x.txt").write_text("no image")
     (tmp_path / "valid").mkdir()
     assert str(data.open(tmp_path)).endswith(": 2 training, 1 validation images of 6×5×1, 2 classes")
+
+
+def test_all_suffixes_of_the_formats_that_are_read(tmp_path: Path) -> None:
+    names = ("png", "jpg", "jpeg", "jpe", "jfif", "bmp", "pgm", "ppm", "pnm", "webp", "pbm")
+    for suffix in names:
+        (tmp_path / suffix).mkdir()
+        grey = Image.fromarray(np.full((6, 5), 255, np.uint8))
+        image = grey.convert("1" if suffix == "pbm" else "L")
+        image.save(tmp_path / suffix / f"x.{suffix.upper()}", "PPM" if suffix == "pnm" else None)
+    images = data.open(tmp_path).train_images
+    assert len(images) == len(names)
+    assert (np.asarray(images) > 250).all()
+
+
+def test_images_of_other_formats_are_named_or_counted(tmp_path: Path) -> None:
+    layout(tmp_path, "a/x", "b/x")
+    for name, form in (("a/0.tif", "TIFF"), ("b/0.GIF", "GIF"), ("b/1.tiff", "TIFF"), ("b/png.gif", "PNG")):
+        Image.fromarray(RNG.integers(0, 256, (6, 5), dtype=np.uint8)).save(tmp_path / name, form)
+    for name in ("a/notes.txt", "a/Thumbs.db", "b/boxes.json", "b/README"):
+        (tmp_path / name).write_text("no image")
+    expected = r"a.0\.tif: not an image that can be read, the first of 3 such files; .*PNG.*convert.*--skip"
+    with pytest.raises(DataError, match=expected):
+        data.open(tmp_path)
+    dataset = data.open(tmp_path, broken="skip")
+    assert [text.partition(":")[0][-7:] for text in dataset.skipped] == ["a/0.tif", "b/0.GIF", "/1.tiff"]
+    assert dataset.train_names == ("a/x.png", "b/png.gif", "b/x.png")
+
+
+def test_a_class_of_other_formats_alone_is_named(tmp_path: Path) -> None:
+    layout(tmp_path, "a/x")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x.heic").write_bytes(b"heic")
+    with pytest.raises(DataError, match=r"b.x\.heic: not an image that can be read; expected PNG"):
+        data.open(tmp_path)
+    with pytest.raises(DataError, match=r"not one image of the class b can be read; .*x\.heic"):
+        data.open(tmp_path, broken="skip")
+
+
+@pytest.mark.parametrize("place", ["", "train/", "test/"])
+def test_images_beside_the_classes_are_named(tmp_path: Path, place: str) -> None:
+    if place:
+        layout(tmp_path, "test/a/x", "test/b/x")
+    layout(tmp_path / "train" if place else tmp_path, "a/x", "b/x")
+    layout(tmp_path, f"{place}one", f"{place}two")
+    with pytest.raises(DataError, match=r"one\.png: lies beside .* 2 images in all; expected each in"):
+        data.open(tmp_path)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vecgrad.data._image_file import bombs_refused, image_size, read_image
+from vecgrad.data._image_file import FORMATS, bombs_refused, image_size, read_image
 from vecgrad.data._lazy import Indices, LazyImages, chosen
-from vecgrad.data._listing import ImageFile, Listing
+from vecgrad.data._listing import ImageFile, Listing, is_foreign
 from vecgrad.data._reader import Options, Part, Source
 from vecgrad.spec.errors import DataError
 
@@ -85,6 +85,8 @@ def decoded(name: str, listing: Listing, options: Options) -> Source:
     Raises DataError for broken images, unless they are to be skipped, and for images of several sizes
     unless ``options.size`` is given.
     """
+    if options.broken == "error":
+        _check_formats([file for listed in listing.parts.values() for file in listed.files])
     parts: dict[str, Part] = {}
     names: dict[str, tuple[str, ...]] = {}
     skipped: list[str] = []
@@ -108,6 +110,24 @@ def decoded(name: str, listing: Listing, options: Options) -> Source:
         class_names=listing.class_names, white=255, skipped=tuple(skipped),
         targets="numbers" if listing.class_names is None else "classes", names=names,
     )  # fmt: skip
+
+
+def _check_formats(files: Sequence[ImageFile]) -> None:
+    """Raises DataError where files that are images by their names are of formats that are not read."""
+    foreign: list[ImageFile] = []
+    for file in files:
+        if is_foreign(file.inside):
+            try:
+                # What it is says its content: a .gif may be a PNG.
+                image_size(io.BytesIO(file.load()), what=file.name)
+            except (DataError, OSError):
+                foreign.append(file)
+    if foreign:
+        several = f", the first of {len(foreign):,} such files" if len(foreign) > 1 else ""
+        raise DataError(
+            f"{foreign[0].name}: not an image that can be read{several}; expected {', '.join(FORMATS)}: convert them, "
+            'to PNG for example, or leave them out with broken="skip", on the command line --skip-broken'
+        )
 
 
 def _looked_at(

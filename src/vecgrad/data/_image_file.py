@@ -20,7 +20,15 @@ from vecgrad.spec.errors import DataError
 # The decoders that are let near a file. Pillow knows some forty more, among them ones that start
 # other programs.
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "WEBP")
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".webp"})
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".pbm", ".pgm", ".ppm", ".pnm", ".webp"}
+)
+# Images by their names whose decoders stay away: TIFF and JPEG 2000 with their many codecs, cameras' raw files …
+FOREIGN = frozenset(
+    {".tif", ".tiff", ".gif", ".jp2", ".j2k", ".jpf", ".jpx", ".jxl", ".avif", ".heic", ".heif", ".hif"}
+    | {".apng", ".dib", ".ico", ".tga", ".psd", ".pcx", ".pfm", ".qoi", ".dds", ".exr", ".hdr", ".svg"}
+    | {".dcm", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".xbm", ".xpm"}
+)
 # EXIF's tag for how the camera was held, and its values for pictures that lie on their side.
 _ORIENTATION, _LYING = 0x0112, range(5, 9)
 # Pillow's own limit (256 MiB of 24-bit pixels), fixed here because programs switch Pillow's off.

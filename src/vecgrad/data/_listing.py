@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecgrad.data._image_file import SUFFIXES
+from vecgrad.data._image_file import FOREIGN, SUFFIXES
 from vecgrad.spec.errors import DataError
 
 TRAIN = ("train", "training")
@@ -136,6 +136,12 @@ def _part(
             raise DataError(
                 f"{_at(root, (*place, name))}: there is no such class in training; expected {', '.join(labels)}"
             )
+    stray = sorted(path for path in files if path[:-1] == place and _is_image(path[-1]))
+    if stray and own:
+        raise DataError(
+            f"{_at(root, stray[0])}: lies beside the folders of the classes, as do {len(stray):,} images in all; "
+            "expected each in the folder of its class: move them there, or away"
+        )
     found: dict[str, list[Path]] = {name: [] for name in own}
     for path in files:
         if len(path) > depth + 1 and path[:depth] == place and _is_image(path[-1]):
@@ -157,7 +163,16 @@ def _part(
 
 
 def _is_image(name: str) -> bool:
-    return f".{name.rpartition('.')[2].lower()}" in SUFFIXES
+    return _suffix(name) in SUFFIXES or is_foreign(name)
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a file is an image by its name, but of a format that is not read."""
+    return _suffix(name) in FOREIGN
+
+
+def _suffix(name: str) -> str:
+    return f".{name.rpartition('.')[2].lower()}"
 
 
 def _children(folders: Iterable[Path], place: Path) -> list[str]:

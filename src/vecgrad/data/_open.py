@@ -89,7 +89,9 @@ def open(
         {"path": …, "targets": (…)}, and "split".
     broken:
         "skip" leaves image files out that cannot be decoded, with a warning and their number in ``Dataset.skipped``;
-        "error" refuses the source. Every file is decoded once, here.
+        "error" refuses the source. PNG, JPEG, BMP, PPM (PBM, PGM) and WebP are; files in the folders of classes that
+        are images by their names but of other formats (TIFF, GIF, HEIC …) count as broken, other files not at all.
+        Every file is decoded once, here.
     keep:
         bytes of images that may be held in memory; by default a quarter of it. What exceeds it is read from the disk,
         batch by batch, and gives the same results: such parts are ``LazyImages``. An archive that fits is
