@@ -26,6 +26,8 @@ def listed(folder: Path, text: str, name: str = "list.csv", files: int = 4) -> t
     [
         ("path,label\ni/2.png,dog\ni/0.png,cat\ni/1.png,dog\n", "list.csv"),
         ("\ufefflabel;file_name\r\ndog;i/2.png\r\n\r\ncat;i/0.png\r\ndog;i/1.png", "list.csv"),
+        ("path,label\ri/2.png,dog\ri/0.png,cat\ri/1.png,dog\r", "list.csv"),
+        ("path,label\ri/2.png,dog\ri/0.png,cat\ri/1.png,dog", "no-suffix"),
         ('note\tImage\tCLASS\nx\t"i/2.png"\tdog\n\ti/0.png\tcat\n\ti/1.png\tdog\n', "no-suffix"),
     ],
 )
@@ -149,3 +151,13 @@ def test_arrays_may_come_with_numbers() -> None:
     found = data.open((np.arange(16.0).reshape(4, 2, 2), [1, 2.5, 3, 4]), targets="numbers", test=0.25)
     assert found.train_labels.dtype == np.float32
     assert (found.train_labels.shape, found.test_labels.shape) == ((3, 1), (1, 1))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("content", [b"hello\rworld\nx", b"\0\r\0", bytes(range(256)) * 3, b"\r\r\n"])
+def test_what_is_no_csv_gets_the_usual_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.dat").write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.dat: a file of .* bytes; expected one of"):
+        data.open(tmp_path / "x.dat")
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.csv: its columns are"):
+        data.open(tmp_path / "x.csv")

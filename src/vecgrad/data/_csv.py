@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,8 @@ def _first_line(path: Path) -> str:
             head = file.read(_HEAD)
     except OSError:
         return ""
-    return head.partition(b"\n")[0].decode("utf-8-sig", errors="replace").rstrip("\r")
+    # Lines may end in CR alone, as old spreadsheets write them.
+    return re.split(rb"[\r\n]", head, maxsplit=1)[0].decode("utf-8-sig", errors="replace")
 
 
 def _delimiter(line: str) -> str:
@@ -66,7 +68,10 @@ def _delimiter(line: str) -> str:
 
 
 def _names(line: str) -> list[str]:
-    return next(csv.reader([line], delimiter=_delimiter(line)), [])
+    try:
+        return next(csv.reader([line], delimiter=_delimiter(line)), [])
+    except csv.Error:  # any file may come here: a zero byte, say
+        return []
 
 
 def _read(source: str | os.PathLike[str], options: Options) -> Source:
