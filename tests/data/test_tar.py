@@ -225,3 +225,12 @@ def test_parts_of_an_archive_are_named_as_those_of_a_folder(tmp_path: Path) -> N
     test = {name: content for name, content in MEMBERS.items() if "test" in name}
     with pytest.raises(DataError, match=r"b\.tar: has images for test/ but no train/"):
         data.open(pack(tmp_path / "b.tar", test))
+
+
+@pytest.mark.parametrize("outer", ["pets/", ""])
+def test_an_archive_may_hold_training_images_alone(tmp_path: Path, outer: str) -> None:
+    members = {outer + name: content for name, content in MEMBERS.items() if name.startswith("train")}
+    dataset = data.open(pack(tmp_path / "a.tar", members))
+    assert str(dataset) == "a: 6 training images of 6×5×1, 2 classes"
+    assert dataset.train_names is not None
+    assert dataset.train_names[0] == f"{outer}train/cat/0.png"

@@ -162,7 +162,7 @@ def _below_one_folder(
     """The listing, below a single outer folder where everything was packed within one."""
     top = {folder[0] for folder in folders}
     inner = {folder[1] for folder in folders if len(folder) > 1}
-    if len(top) == 1 and len(inner) > 1 and not any(map(part_of, top)):
+    if len(top) == 1 and (len(inner) > 1 or any(map(part_of, inner))) and not any(map(part_of, top)):
         (outer,) = top
         files = {parts[1:]: file for parts, file in files.items() if parts[0] == outer and len(parts) > 1}
         folders = {folder[1:] for folder in folders if len(folder) > 1}
