@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -234,3 +238,39 @@ def test_an_archive_may_hold_training_images_alone(tmp_path: Path, outer: str) -
     assert str(dataset) == "a: 6 training images of 6×5×1, 2 classes"
     assert dataset.train_names is not None
     assert dataset.train_names[0] == f"{outer}train/cat/0.png"
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_lazy_images_are_read_in_other_processes(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = data.open(pack(Path("a.tar"), MEMBERS, mode), keep=0).train_images
+    assert isinstance(images, data.LazyImages)
+    text = pickle.dumps(images)
+    assert len(text) < 5000
+    (tmp_path / "text").write_bytes(text)
+    code = (
+        "import pickle, sys; sys.stdout.buffer.write(pickle.load(open(sys.argv[1], 'rb'))[[4, 1]].tobytes())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "text"], capture_output=True, check=True, cwd="/"
+    )
+    assert done.stdout == images[[4, 1]].tobytes()
+    with monkeypatch.context() as patch:
+        first = pickle.loads(text)
+        patch.setattr(tar, "_unpacked", lambda *_: pytest.fail("unpacked again"))
+        assert np.array_equal(pickle.loads(text)[2:], first[2:])
+    tar._reopened.cache_clear()
+    os.utime("a.tar", (1, 1))
+    with pytest.raises(DataError, match=r"a\.tar: has changed since the data were opened; open them again"):
+        pickle.loads(text)
+    os.unlink("a.tar")
+    with pytest.raises(DataError, match=r"a\.tar: cannot be read: No such file.*where it was opened"):
+        pickle.loads(text)
+    assert np.array_equal(images[:], images[[0, 1, 2, 3, 4, 5]]), "the first opening goes on"
+
+
+def test_a_packed_archive_without_memory_goes_to_the_disk(tmp_path: Path) -> None:
+    archive = tar._unpacked(pack(tmp_path / "a.tgz", MEMBERS, "w:gz"), 0)
+    assert archive.file._rolled  # type: ignore[attr-defined]

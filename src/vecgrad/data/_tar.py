@@ -16,7 +16,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -74,19 +74,45 @@ def _decoded(path: Path, options: Options) -> Source:
 
 
 class _Archive:
-    """An unpacked archive that several threads read from."""
+    """An unpacked archive that several threads read from. Pickled, it is its path: whoever has it back opens it anew."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], again: tuple[str, tuple[int, int], int]) -> None:
         self.file = file
+        self._again = again
         self._lock = threading.Lock()
 
     def __del__(self) -> None:
         self.file.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, self._again
+
     def read(self, offset: int, size: int) -> bytes:
         with self._lock:
             self.file.seek(offset)
             return self.file.read(size)
+
+
+# The last one stays: of many tasks that a process is sent, only the first has to unpack.
+@lru_cache(maxsize=1)
+def _reopened(place: str, state: tuple[int, int], in_memory: int) -> _Archive:
+    """The archive that another process opened, or this one before. DataError where it is gone or another by now."""
+    path = Path(place)
+    try:
+        if _state(path) != state:
+            raise DataError(f"{path}: has changed since the data were opened; open them again")
+        return _unpacked(path, in_memory)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror}; images that are read when asked for need the archive where "
+            "it was opened"
+        ) from error
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What tells a file from one that was written later: its size and its time."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 @contextmanager
@@ -100,16 +126,18 @@ def _unpacking(path: Path) -> Iterator[tuple[IO[bytes], bool]]:
 
 
 def _unpacked(path: Path, in_memory: int) -> _Archive:
+    again = os.path.abspath(path), _state(path), in_memory
     with _unpacking(path) as (stream, packed):
         if not packed:
-            return _Archive(path.open("rb"))
-        found = tempfile.SpooledTemporaryFile(max_size=in_memory)  # noqa: SIM115 (the archive closes it)
+            return _Archive(path.open("rb"), again)
+        # The limit 0 would mean none.
+        found = tempfile.SpooledTemporaryFile(max_size=max(1, in_memory))  # noqa: SIM115 (the archive closes it)
         while piece := stream.read(_PIECE):
             if found.tell() + len(piece) > _MOST_UNPACKED:
                 found.close()
                 raise DataError(f"{path}: unpacks to more than {_MOST_UNPACKED:,} bytes; unpack it with tar")
             found.write(piece)
-    return _Archive(found)
+    return _Archive(found, again)
 
 
 def _listed(path: Path, archive: _Archive) -> Listing:
