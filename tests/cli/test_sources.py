@@ -77,3 +77,20 @@ def test_moved_images_are_divided_as_they_were(call, archive: Path, tmp_path: Pa
     assert found["accuracy"] == told["test_accuracy"]
     known = call("evaluate", "run", "--backend", "reference", "--json", cwd=tmp_path)
     assert found["images"] == json.loads(known.stdout.splitlines()[-1])["images"]
+
+
+def test_options_for_image_files_are_refused_for_arrays(
+    call, tiny: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    for option, said in ((("--size", 4), "leave size (--size) out"), (("--skip-broken",), "leave it out")):
+        done = call("train", tiny, *option, *SHORT, cwd=tmp_path)
+        assert done.returncode == 1
+        assert "halves.npz: its images are arrays of (height, width, channels) = (8, 8, 1)" in done.stderr
+        assert said in done.stderr
+    np.savez(tmp_path / "small.npz", X=np.zeros((4, 6, 6), np.uint8), y=[0, 1, 0, 1])
+    done = call("evaluate", tiny_run, tmp_path / "small.npz", "--backend", "reference", cwd=tmp_path)
+    assert done.returncode == 1
+    assert (
+        "small.npz: its images are arrays of (height, width, channels) = (6, 6, 1); the run's" in done.stderr
+    )
+    assert call("evaluate", tiny_run, tiny, "--backend", "reference", cwd=tmp_path).returncode == 0

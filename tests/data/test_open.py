@@ -205,3 +205,27 @@ def test_importing_the_room_loads_neither_pillow_nor_scikit_learn() -> None:
     code = "import sys, vecgrad.data; print([m for m in ('PIL', 'sklearn', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def array_sources(folder: Path) -> list[Any]:
+    """Sources of 6×5×3, as arrays and in a file, and a single file of CIFAR-10."""
+    np.savez(folder / "a.npz", x=X, y=Y)
+    records = np.zeros((20, 3073), np.uint8)
+    records[:, 0] = np.arange(20) % 10
+    records.tofile(folder / "batch.bin")
+    return [(X, Y), folder / "a.npz", folder / "batch.bin"]
+
+
+def test_arrays_are_taken_as_they_are(tmp_path: Path) -> None:
+    for source in array_sources(tmp_path):
+        shape = data.open(source).input_shape
+        # What they have may be asked for.
+        assert data.open(source, size=shape[:2], channels=3).input_shape == shape
+        for options, message in (
+            ({"size": (4, 4)}, r"asked for was size = \(4, 4\): .*leave size \(--size\) out"),
+            ({"channels": 1}, "asked for was channels = 1: "),
+            ({"broken": "skip"}, r'broken="skip" \(--skip-broken\) is for image files'),
+        ):
+            with pytest.raises(ArgumentError, match=message) as caught:
+                data.open(source, **options)  # type: ignore[arg-type]
+            assert f"arrays of (height, width, channels) = {shape}" in str(caught.value)

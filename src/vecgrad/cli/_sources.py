@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vecgrad.spec.errors import DataError
+from vecgrad.spec.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
     from vecgrad.data import Dataset
@@ -72,7 +71,14 @@ def test_part(run: Run, folder: str | None) -> tuple[str, Any, Any, tuple[str, .
     known = place == noted.get("source")
     options = _options(noted)
     preparation = run.preparation
-    opening = partial(data.open, place, size=preparation.size, channels=preparation.channels)
+
+    def opening(**asked: Any) -> Dataset:
+        try:
+            return data.open(place, size=preparation.size, channels=preparation.channels, **asked)
+        except ArgumentError:
+            # Arrays, of another shape (that is said below), none of which is broken.
+            return data.open(place, **{key: value for key, value in asked.items() if key != "broken"})
+
     broken = {key: value for key, value in options.items() if key == "broken"}
     try:
         dataset = opening(**(options if known else broken))
@@ -89,6 +95,11 @@ def test_part(run: Run, folder: str | None) -> tuple[str, Any, Any, tuple[str, .
         raise DataError(f"{error}{hint}") from error
     if dataset.class_names != run.class_names:
         raise DataError(f"{dataset.name}: its classes are {dataset.class_names}, the run's {run.class_names}")
+    if dataset.input_shape != preparation.shape:
+        raise DataError(
+            f"{dataset.name}: its images are arrays of (height, width, channels) = {dataset.input_shape}; the run's "
+            f"are {preparation.shape}: bring the arrays to that first"
+        )
     if known and "test_sha256" in noted and noted["test_sha256"] != dataset.test_digest():
         raise DataError(
             f"{place}: the test images are not those the run was trained beside; "

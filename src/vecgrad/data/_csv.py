@@ -225,4 +225,4 @@ def _ordered(labels: set[str]) -> tuple[str, ...]:
     return tuple(sorted(labels))
 
 
-CSV = Reader("csv", "a CSV file with columns path and label (or target)", _recognises, _read)
+CSV = Reader("csv", "a CSV file with columns path and label (or target)", _recognises, _read, decodes=True)

@@ -35,4 +35,6 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-FOLDER = Reader("folder", "a folder with a sub-folder of image files for each class", _recognises, _read)
+FOLDER = Reader(
+    "folder", "a folder with a sub-folder of image files for each class", _recognises, _read, decodes=True
+)

@@ -79,6 +79,7 @@ def open(
         for image files: (height, width) to resize to (bilinear, antialiased, stretched), 1 for grey or 3 for colour.
         Without ``size`` all must have one size; without ``channels`` they are grey if all of training are.
         Files are turned upright (EXIF) first, palettes become colour, and what is transparent lies on white.
+        Arrays are taken as they are: another size or number of channels than theirs is refused.
     normalise, invert:
         go into the preparation: see ``Preparation``.
     targets:
@@ -111,13 +112,15 @@ def open(
     )  # fmt: skip
     if white is not None and not white > 0:
         raise ArgumentError(f"white must be a positive number, got {white}")
-    found = _found(source, options)
+    found, decoded = _found(source, options)
     if found.skipped:
         _LOG.warning(
             "%s: %s skipped, the first: %s", found.name, broken_images(found.skipped), found.skipped[0]
         )
     kind: Targets = options.targets or found.targets or "classes"
     images, labels = _checked(found, found.train, "training", kind, classes)
+    if not decoded:
+        _check_arrays(found.name, images.shape[1:], options)
     count = 0
     if kind == "classes":
         count = len(found.class_names) if found.class_names is not None else classes or int(labels.max()) + 1
@@ -167,9 +170,30 @@ def _size(size: Any) -> tuple[int, int] | None:
     return sides[0], sides[1]
 
 
-def _found(source: object, options: Options) -> Source:
+def _check_arrays(name: str, shape: tuple[int, ...], options: Options) -> None:
+    """Raises ArgumentError where image files are asked for that arrays (h, w, c) are not."""
+    height, width, channels = shape
+    for asked, has, option, said in (
+        (options.size, (height, width), "size", "size (--size)"),
+        (options.channels, channels, "channels", "channels"),
+    ):
+        if asked not in (None, has):
+            raise ArgumentError(
+                f"{name}: its images are arrays of (height, width, channels) = {shape}, which are taken as they are; "
+                f"asked for was {option} = {asked}: bring the arrays to it first, or leave {said} out"
+            )
+    if options.broken == "skip":
+        raise ArgumentError(
+            f"{name}: its images are arrays of (height, width, channels) = {shape}, none of which is broken; "
+            'broken="skip" (--skip-broken) is for image files: leave it out'
+        )
+
+
+def _found(source: object, options: Options) -> tuple[Source, bool]:
+    """What is read, and whether from image files."""
     try:
-        return _reader(source).read(source, options)
+        reader = _reader(source)
+        return reader.read(source, options), reader.decodes
     except OSError as error:
         raise DataError(f"{error.filename or source}: cannot be read: {error.strerror}"[-300:]) from error
 

@@ -55,13 +55,15 @@ class Reader:
     """One kind of source. ``looks_for`` completes "a source is …" in the message of the door.
 
     ``recognises`` may look at names in the file system and at the first bytes of a file, and raises nothing;
-    ``read`` raises DataError for everything that is wrong with a source it has recognised.
+    ``read`` raises DataError for everything that is wrong with a source it has recognised. ``decodes``: its images are
+    files, for which ``size``, ``channels`` and ``broken`` are meant.
     """
 
     name: str
     looks_for: str
     recognises: Callable[[object], bool]
     read: Callable[[Any, Options], Source]
+    decodes: bool = False
 
 
 def holdings(path: Path) -> str:

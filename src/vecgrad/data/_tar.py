@@ -198,4 +198,4 @@ def _below_one_folder(
     return by_folder(root, files, folders)
 
 
-TAR = Reader("tar", "a .tar or .tar.gz of a folder of images", _recognises, _read)
+TAR = Reader("tar", "a .tar or .tar.gz of a folder of images", _recognises, _read, decodes=True)
