@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -265,3 +266,50 @@ def test_images_beside_the_classes_are_named(tmp_path: Path, place: str) -> None
     layout(tmp_path, f"{place}one", f"{place}two")
     with pytest.raises(DataError, match=r"one\.png: lies beside .* 2 images in all; expected each in"):
         data.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("link", "to", "message"),
+    [
+        ("cat/loop", "..", r"loop: leads to the folder .*; expected each folder once"),
+        ("cat/loop", ".", r"loop: leads to the folder .*cat; expected"),
+        ("cat/loop", "../..", r"loop: leads to the folder"),
+        ("loop", ".", r"loop: leads to the folder"),
+        ("cat/b", "a", r"leads to the folder .*a, as .*cat.[ab] does; expected each folder once"),
+    ],
+)
+def test_links_that_would_multiply_images_are_refused(
+    tmp_path: Path, link: str, to: str, message: str
+) -> None:
+    layout(tmp_path / "pets", "cat/x", "cat/a/x", "dog/x")
+    (tmp_path / "pets" / link).symlink_to(to)
+    with pytest.raises(DataError, match=message):
+        data.open(tmp_path / "pets")
+
+
+def test_links_between_two_classes_end(tmp_path: Path) -> None:
+    layout(tmp_path, "cat/x", "dog/x")
+    (tmp_path / "cat" / "a").symlink_to("../dog")
+    (tmp_path / "dog" / "b").symlink_to("../cat")
+    with pytest.raises(DataError, match=r"leads to the folder .*(cat|dog), as"):
+        data.open(tmp_path)
+
+
+def test_links_to_other_places_are_followed(tmp_path: Path) -> None:
+    layout(tmp_path / "all", "1/x", "2/x")
+    for part in ("train", "val"):
+        (tmp_path / "pets" / part).mkdir(parents=True)
+        for name, to in (("cat", "1"), ("dog", "2")):
+            (tmp_path / "pets" / part / name).symlink_to(f"../../all/{to}")
+    assert str(data.open(tmp_path / "pets")).startswith("pets: 2 training, 2 validation images")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_a_broken_image(tmp_path: Path) -> None:
+    layout(tmp_path, "a/x", "b/x")
+    os.mkfifo(tmp_path / "a" / "0.png")
+    with pytest.raises(
+        DataError, match=r"0\.png: cannot be read: a pipe, a device or a folder; expected a plain"
+    ):
+        data.open(tmp_path)
+    assert len(data.open(tmp_path, broken="skip").skipped) == 1

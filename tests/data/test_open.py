@@ -229,3 +229,16 @@ def test_arrays_are_taken_as_they_are(tmp_path: Path) -> None:
             with pytest.raises(ArgumentError, match=message) as caught:
                 data.open(source, **options)  # type: ignore[arg-type]
             assert f"arrays of (height, width, channels) = {shape}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.csv", "a.npz", "data_batch_1.bin", "a"])
+def test_a_file_that_may_not_be_read_is_named(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / name).write_bytes(b"x")
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(DataError, match=rf"{name}: cannot be read: Permission denied"):
+        data.open(tmp_path / name)

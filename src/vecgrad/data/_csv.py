@@ -11,12 +11,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from vecgrad.data._decoding import decoded
-from vecgrad.data._listing import PARTS, ImageFile, Listed, Listing
+from vecgrad.data._listing import PARTS, ImageFile, Listed, Listing, regular_file
 from vecgrad.data._reader import Options, Reader, Source
 from vecgrad.spec.errors import ArgumentError, DataError
 
@@ -161,7 +162,7 @@ def _row(path: Path, line: int, fields: Mapping[str, str], columns: _Columns) ->
     if not name:
         raise DataError(f"{where}: the column {columns.path} is empty; expected the path of an image")
     place = path.parent / name
-    file = ImageFile(os.fspath(place), place.read_bytes, name)
+    file = ImageFile(os.fspath(place), partial(regular_file, place), name)
     if columns.label is not None:
         label = fields[columns.label].strip()
         if not label:

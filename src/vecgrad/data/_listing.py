@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +49,14 @@ class Listing:
 
 
 Path = tuple[str, ...]
+
+
+def regular_file(path: os.PathLike[str]) -> bytes:
+    """The bytes of a file. OSError where there is none, and for a pipe or a device, which might never end."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "a pipe, a device or a folder; expected a plain file", os.fspath(path))
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def is_hidden(path: Path) -> bool:

@@ -199,6 +199,9 @@ def _found(source: object, options: Options) -> tuple[Source, bool]:
 
 
 def _reader(source: object) -> Reader:
+    if isinstance(source, (str, os.PathLike)) and Path(source).is_file():
+        # A file that nobody may read is not of an unknown kind: the system says what is wrong.
+        Path(source).open("rb").close()
     for reader in READERS:
         if reader.recognises(source):
             return reader
