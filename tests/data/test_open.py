@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from vecgrad import data
+from vecgrad.data import augment
 from vecgrad.data._open import READERS
 from vecgrad.spec.errors import ArgumentError, DataError
 
@@ -145,9 +147,42 @@ def test_options_that_mean_nothing_are_refused() -> None:
         {"size": (1 << 20, 4)},
         {"broken": "ignore"},
         {"targets": "regression"},
+        {"size": (True, 4)},
+        {"size": (4.0, 4)},
+        {"size": ("4", 4)},
+        {"channels": "3"},
+        {"channels": True},
+        {"white": "a"},
+        {"white": True},
+        {"white": float("inf")},
+        {"keep": "1G"},
+        {"keep": 1e9},
+        {"keep": -1},
+        {"validation": "0.1"},
+        {"test": None},
+        {"seed": "x"},
+        {"classes": "4"},
+        {"classes": 0},
     ):
-        with pytest.raises(ArgumentError):
+        with pytest.raises(ArgumentError, match=f"{next(iter(options))}.* got "):
             data.open((X, Y), **options)  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    three, six, five = (np.int64(3), np.uint8(6), np.int32(5))
+    numbers = {"size": (six, five), "channels": three, "keep": np.int64(1 << 30), "white": np.float32(255)}
+    numbers |= {"seed": np.int64(7), "validation": np.float64(0.25), "classes": np.int16(4)}
+    one = data.open((X, Y), **numbers)  # type: ignore[arg-type]
+    two = data.open((X, Y), white=255, seed=7, validation=0.25)
+    assert np.array_equal(one.train_images, two.train_images)
+    assert one.preparation == two.preparation
+    with pytest.raises(ArgumentError, match="must be a number between 0 and 1, got"):
+        data.split(10, "0.1", 0)  # type: ignore[arg-type]
+    assert np.array_equal(data.order(9, np.int64(3), np.int64(1)), data.order(9, 3, 1))
+    record = data.Preparation((six, five), three, np.float32(255), mean=(np.float32(0.5),) * 3)  # type: ignore[arg-type]
+    assert data.Preparation.from_json(json.loads(json.dumps(record.to_json()))) == record
+    pipeline = augment.Pipeline.of(augment.PadCrop(np.int64(1)), X)  # type: ignore[arg-type]
+    assert json.loads(json.dumps(augment.to_json(pipeline.steps)))
 
 
 def test_more_classes_than_occur_and_other_formats_on_request() -> None:

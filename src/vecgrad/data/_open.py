@@ -23,6 +23,7 @@ from vecgrad.data._lazy import Images, LazyImages, chosen
 from vecgrad.data._memory import memory_for_images
 from vecgrad.data._npy import NPY
 from vecgrad.data._npz import NPZ
+from vecgrad.data._numbers import fraction, integer, is_integer, is_number
 from vecgrad.data._order import split
 from vecgrad.data._preparation import Preparation
 from vecgrad.data._reader import Options, Part, Reader, Source, Targets, holdings
@@ -106,12 +107,17 @@ def open(
     arrays: 2 training, 2 validation images of 2×2×1, 2 classes
     """
     options = Options(
-        data_format, _size(size), channels, _one_of("broken", broken, ("error", "skip")),
-        memory_for_images() if keep is None else keep,
+        data_format, _size(size),
+        None if channels is None else integer("channels", channels, "a positive integer, 1 (grey) or 3 (colour)"),
+        _one_of("broken", broken, ("error", "skip")),
+        memory_for_images() if keep is None else integer("keep", keep, "a whole number of bytes", 0),
         _one_of("targets", targets, (None, "classes", "numbers")), columns,
     )  # fmt: skip
-    if white is not None and not white > 0:
-        raise ArgumentError(f"white must be a positive number, got {white}")
+    if white is not None and not (is_number(white) and white > 0):
+        raise ArgumentError(f"white must be a positive number, got {white!r}")
+    test, validation = fraction("test", test), fraction("validation", validation)
+    seed = integer("seed", seed, "an integer", -(1 << 63))
+    classes = None if classes is None else integer("classes", classes, "a positive integer")
     found, decoded = _found(source, options)
     if found.skipped:
         _LOG.warning(
@@ -132,10 +138,10 @@ def open(
         if given is not None
     }
     # The test images are taken first, so that asking for validation images does not change them.
-    for part, fraction in (("test", test), ("validation", validation)):
-        if not fraction or part in parts:
+    for part, share in (("test", test), ("validation", validation)):
+        if not share or part in parts:
             continue
-        kept, held_out = split(labels if kind == "classes" else len(labels), fraction, seed)
+        kept, held_out = split(labels if kind == "classes" else len(labels), share, seed)
         parts[part] = chosen(images, held_out), labels[held_out], some_names(names, held_out)
         images, labels, names = chosen(images, kept), labels[kept], some_names(names, kept)
     held: dict[str, Any] = {
@@ -165,9 +171,9 @@ def _size(size: Any) -> tuple[int, int] | None:
     if size is None:
         return None
     sides = tuple(size) if isinstance(size, (tuple, list)) else ()
-    if len(sides) != 2 or not all(isinstance(side, int) and 0 < side <= _MOST_SIDE for side in sides):
+    if len(sides) != 2 or not all(is_integer(side) and side <= _MOST_SIDE for side in sides):
         raise ArgumentError(f"size must be (height, width), integers from 1 to {_MOST_SIDE:,}, got {size!r}")
-    return sides[0], sides[1]
+    return int(sides[0]), int(sides[1])
 
 
 def _check_arrays(name: str, shape: tuple[int, ...], options: Options) -> None:

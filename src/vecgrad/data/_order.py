@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vecgrad.data._numbers import is_integer, is_number
 from vecgrad.spec.errors import ArgumentError, DataError
 from vecgrad.spec.random import STREAM_SHUFFLE, STREAM_SPLIT, draw
 
@@ -33,8 +34,8 @@ def batches(n: int, batch_size: int, seed: int, epoch: int, shuffle: bool = True
     >>> [b.tolist() for b in batches(5, 2, seed=0, epoch=0, shuffle=False)]
     [[0, 1], [2, 3], [4]]
     """
-    if batch_size < 1:
-        raise ArgumentError(f"batch_size must be at least 1, got {batch_size}")
+    if not is_integer(batch_size):
+        raise ArgumentError(f"batch_size must be an integer of at least 1, got {batch_size!r}")
     indices = order(n, seed, epoch) if shuffle else np.arange(n, dtype=np.int64)
     return (indices[start : start + batch_size] for start in range(0, n, batch_size))
 
@@ -52,8 +53,8 @@ def split(images: int | ArrayLike, fraction: float, seed: int) -> tuple[Indices,
     >>> len(kept), len(held_out), held_out[0] < 4 <= held_out[1]
     (6, 2, np.True_)
     """
-    if not 0.0 < fraction < 1.0:
-        raise ArgumentError(f"the fraction to hold out must lie between 0 and 1, got {fraction}")
+    if not is_number(fraction) or not 0.0 < fraction < 1.0:
+        raise ArgumentError(f"the fraction to hold out must be a number between 0 and 1, got {fraction!r}")
     labels, n = (None, int(images)) if isinstance(images, (int, np.integer)) else _with_length(images)
     shuffled = _permutation(n, seed, STREAM_SPLIT, 0)
     wanted = round(fraction * n)
@@ -93,6 +94,6 @@ def _apportion(counts: NDArray[np.int64], fraction: float, wanted: int) -> NDArr
 def _permutation(n: int, seed: int, stream: int, epoch: int) -> Indices:
     if n < 0:
         raise ArgumentError(f"the number of images cannot be negative, got {n}")
-    high, low, _, _ = draw(seed, stream, epoch, np.arange(n, dtype=np.uint64))
+    high, low, _, _ = draw(int(seed), stream, int(epoch), np.arange(n, dtype=np.uint64))
     keys = (high << np.uint64(32)) | low
     return np.argsort(keys, kind="stable").astype(np.int64)

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from numpy.typing import NDArray
 
 from vecgrad.data._lazy import LazyImages
+from vecgrad.data._numbers import is_integer
 from vecgrad.spec.errors import ArgumentError
 
 Batch = tuple[NDArray[Any], NDArray[Any] | None]
@@ -37,10 +38,10 @@ class Ahead(Iterator[Made], Generic[Made]):
         depth: int = 2,
         workers: int = 1,
     ) -> None:
-        if depth < 1:
-            raise ArgumentError(f"depth must be at least 1 batch ahead, got {depth}")
-        if not 1 <= workers <= depth:
-            raise ArgumentError(f"workers must be from 1 to depth ({depth}), got {workers}")
+        if not is_integer(depth):
+            raise ArgumentError(f"depth must be at least 1 batch ahead, got {depth!r}")
+        if not is_integer(workers) or workers > depth:
+            raise ArgumentError(f"workers must be from 1 to depth ({depth}), got {workers!r}")
         self._work = work
         self._indices = iter(batches)
         self._ahead: deque[Future[Made]] = deque()

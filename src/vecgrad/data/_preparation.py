@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from vecgrad.data._checks import check_images, check_stored
 from vecgrad.data._lazy import Images, LazyImages
 from vecgrad.data._memory import at_once
+from vecgrad.data._numbers import is_integer, is_number, plain
 from vecgrad.spec.errors import ArgumentError, DataError
 
 # Images whose statistics are summed together: bounds the float64 copies.
@@ -59,6 +59,7 @@ class Preparation:
         for name, expected, good in self._conditions():
             if not good:
                 raise ArgumentError(f"preparation: {name} must be {expected}, got {getattr(self, name)!r}")
+            object.__setattr__(self, name, plain(getattr(self, name)))
 
     def _conditions(self) -> list[tuple[str, str, bool]]:
         return [
@@ -67,30 +68,30 @@ class Preparation:
                 "two positive integers (height, width)",
                 isinstance(self.size, tuple)
                 and len(self.size) == 2
-                and all(_is_count(side) for side in self.size),
+                and all(is_integer(side) for side in self.size),
             ),
-            ("channels", "a positive integer", _is_count(self.channels)),
-            ("scale", "a positive number", _is_number(self.scale) and self.scale > 0),
+            ("channels", "a positive integer", is_integer(self.channels)),
+            ("scale", "a positive number", is_number(self.scale) and self.scale > 0),
             ("whole_numbers", "true or false", isinstance(self.whole_numbers, bool)),
             ("invert", '"auto", true or false', isinstance(self.invert, bool) or self.invert == "auto"),
             (
                 "background",
                 "a number from 0 to 1, or none",
-                self.background is None or (_is_number(self.background) and 0 <= self.background <= 1),
+                self.background is None or (is_number(self.background) and 0 <= self.background <= 1),
             ),
             (
                 "mean",
                 "one number for each channel",
                 isinstance(self.mean, tuple)
                 and len(self.mean) == self.channels
-                and all(map(_is_number, self.mean)),
+                and all(map(is_number, self.mean)),
             ),
             (
                 "std",
                 "one positive number for each channel",
                 isinstance(self.std, tuple)
                 and len(self.std) == self.channels
-                and all(_is_number(value) and value > 0 for value in self.std),
+                and all(is_number(value) and value > 0 for value in self.std),
             ),
         ]
 
@@ -112,12 +113,12 @@ class Preparation:
         Of more than 65,536 images every second, third … is counted, so that at most so many are.
         """
         _, height, width, channels = images.shape
-        scale = scale or _white(images)
+        scale = float(scale or _white(images))
         mean, std = _statistics(images, scale, weights) if normalise else ((), ())
         return cls(
             size=(height, width),
             channels=channels,
-            scale=float(scale),
+            scale=scale,
             whole_numbers=_holds_whole_numbers(images),
             invert=invert,
             background=_plain_background(images, scale),
@@ -194,14 +195,6 @@ class Preparation:
             return cls(**{**data, **lists})
         except (ArgumentError, TypeError, ValueError) as error:
             raise DataError(f"{what}: {error}") from error
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _statistics(

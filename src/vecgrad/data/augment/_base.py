@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vecgrad.data._numbers import is_integer, is_number, plain
 from vecgrad.data.augment._draws import Draws, Floats
 from vecgrad.spec.errors import ArgumentError
 
 Array = NDArray[Any]
 Shape = tuple[int, int, int]
+# What fields of augmentations may be.
+count, number = is_integer, is_number
 
 
 @dataclass(frozen=True)
@@ -75,21 +77,11 @@ class Mixing(Augmentation):
 
 
 def require(record: Any, field: str, good: bool, expected: str) -> None:
-    """ArgumentError unless ``good``, naming the record's class and field."""
+    """ArgumentError unless ``good``, naming the record's class and field. NumPy's numbers become Python's."""
+    value = getattr(record, field)
     if not good:
-        raise ArgumentError(
-            f"{type(record).__name__}: {field} must be {expected}, got {getattr(record, field)!r}"
-        )
-
-
-def number(value: object) -> bool:
-    """Whether it is a finite real number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def count(value: object, least: int = 1) -> bool:
-    """Whether it is an integer of at least ``least``."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+        raise ArgumentError(f"{type(record).__name__}: {field} must be {expected}, got {value!r}")
+    object.__setattr__(record, field, plain(value))
 
 
 def pair(value: object) -> tuple[Any, Any]:

@@ -29,7 +29,7 @@ class Normalize(Augmentation):
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             value = getattr(self, name)
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if number(value):
                 value = (value,)
             if value is not None:
                 value = tuple(float(part) if number(part) else part for part in value)
