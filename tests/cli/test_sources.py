@@ -94,3 +94,15 @@ def test_options_for_image_files_are_refused_for_arrays(
         "small.npz: its images are arrays of (height, width, channels) = (6, 6, 1); the run's" in done.stderr
     )
     assert call("evaluate", tiny_run, tiny, "--backend", "reference", cwd=tmp_path).returncode == 0
+
+
+def test_a_run_on_the_digits_knows_them_beside_a_folder_of_that_name(
+    call, digits_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "digits").mkdir()
+    done = call("train", *SHORT, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "write ./digits for the former, sklearn:digits for the latter" in done.stderr
+    for source in ((), ("sklearn:digits",)):
+        assert call("evaluate", digits_run, *source, "--backend", "reference", cwd=tmp_path).returncode == 0
+    assert call("evaluate", digits_run, "digits", "--backend", "reference", cwd=tmp_path).returncode == 1

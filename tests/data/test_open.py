@@ -277,3 +277,15 @@ def test_a_file_that_may_not_be_read_is_named(
     monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(DataError, match=rf"{name}: cannot be read: Permission denied"):
         data.open(tmp_path / name)
+
+
+def test_a_folder_called_digits_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
+    monkeypatch.chdir(tmp_path)
+    for name in ("x_train", "y_train"):
+        (tmp_path / "digits").mkdir(exist_ok=True)
+        np.save(tmp_path / "digits" / f"{name}.npy", X if name == "x_train" else Y)
+    with pytest.raises(DataError, match=r"write \./digits for the former, sklearn:digits for the latter"):
+        data.open("digits")
+    assert len(data.open("./digits").train_images) == len(data.open(Path("digits")).train_images) == 40
+    assert str(data.open("sklearn:digits")).startswith("digits: 1,437 training")

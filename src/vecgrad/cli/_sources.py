@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Of a source that brings no test images, this share is held out for the test, always the same.
 TEST_SHARE = 0.2
+# What the scans that scikit-learn carries are called; a run notes the first.
+_DIGITS = ("digits", "sklearn:digits")
 
 
 def open_source(
@@ -41,7 +43,7 @@ def open_source(
     if dataset.targets == "numbers":
         raise DataError(f"{dataset.name}: its labels are numbers; the command line trains classifiers only")
     return dataset, {
-        "source": place if place == "digits" else str(Path(place).resolve()),
+        "source": "digits" if place in _DIGITS else str(Path(place).resolve()),
         "options": options,
         "class_names": list(dataset.class_names),
         "preparation": dataset.preparation.to_json(),
@@ -63,21 +65,23 @@ def test_part(run: Run, folder: str | None) -> tuple[str, Any, Any, tuple[str, .
         noted.get("source")
         if folder is None
         else "digits"
-        if folder == "digits"
+        if folder in _DIGITS
         else str(Path(folder).resolve())
     )
     if not isinstance(place, str):
         raise DataError(f"{run.name}: does not know its data; name them: vecgrad evaluate RUN SOURCE")
     known = place == noted.get("source")
+    # Of a run, the word means the scans, whatever lies beside; of the user, the door asks which.
+    opened = _DIGITS[1] if folder is None and place == "digits" else folder if folder in _DIGITS else place
     options = _options(noted)
     preparation = run.preparation
 
     def opening(**asked: Any) -> Dataset:
         try:
-            return data.open(place, size=preparation.size, channels=preparation.channels, **asked)
+            return data.open(opened, size=preparation.size, channels=preparation.channels, **asked)
         except ArgumentError:
             # Arrays, of another shape (that is said below), none of which is broken.
-            return data.open(place, **{key: value for key, value in asked.items() if key != "broken"})
+            return data.open(opened, **{key: value for key, value in asked.items() if key != "broken"})
 
     broken = {key: value for key, value in options.items() if key == "broken"}
     try:

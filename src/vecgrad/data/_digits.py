@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 
 from vecgrad.data._order import split
@@ -12,9 +15,16 @@ from vecgrad.spec.errors import DataError
 # chosen by this constant. Results are comparable only as long as neither number changes.
 _TEST_IMAGES = 360
 _SPLIT_SEED = 0
+# What they are called; the longer name means nothing else where a file or folder has the shorter.
+NAME, FULL_NAME = "digits", "sklearn:digits"
 
 
 def _read(source: object, options: Options) -> Source:
+    if source == NAME and os.path.lexists(NAME):
+        raise DataError(
+            f"{NAME}: names {Path.cwd() / NAME} and the digits that scikit-learn carries; write ./{NAME} for "
+            f"the former, {FULL_NAME} for the latter"
+        )
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -33,5 +43,8 @@ def _read(source: object, options: Options) -> Source:
 
 
 DIGITS = Reader(
-    "digits", 'the name "digits"', lambda source: isinstance(source, str) and source == "digits", _read
+    "digits",
+    'the name "digits"',
+    lambda source: isinstance(source, str) and source in (NAME, FULL_NAME),
+    _read,
 )

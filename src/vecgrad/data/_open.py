@@ -60,8 +60,9 @@ def open(
 
     source:
         arrays ``(X, y)`` or ``((X, y), (X_test, y_test))``, also mapped ones (``numpy.memmap``); ``"digits"``
-        (1,797 scans of 8×8 that scikit-learn carries, 360 of them always the same test images); a folder with
-        MNIST's four IDX files, plain or gzip; a ``.npz`` file, or a folder with the same arrays as ``.npy`` files;
+        (1,797 scans of 8×8 that scikit-learn carries, 360 of them always the same test images; ``"sklearn:digits"``
+        where there is also a file or folder called digits); a folder with MNIST's four IDX files, plain or gzip;
+        a ``.npz`` file, or a folder with the same arrays as ``.npy`` files;
         a folder with CIFAR-10's or CIFAR-100's binary files, or one such file; a folder with a sub-folder of image
         files for each class, below train/, val/ and test/ if present, or a tar archive of such a folder, plain or
         packed; a CSV file with columns path and label (or target, target_1 …), and split if there are parts.
