@@ -313,3 +313,31 @@ def test_a_pipe_is_a_broken_image(tmp_path: Path) -> None:
     ):
         data.open(tmp_path)
     assert len(data.open(tmp_path, broken="skip").skipped) == 1
+
+
+def deep(folder: Path, *spans: tuple[int, int]) -> Path:
+    """16-bit images of two classes, one for each pair of the least and the greatest value."""
+    for number, (least, greatest) in enumerate(spans):
+        place = folder / "ab"[number % 2] / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.linspace(least, greatest, 30).reshape(5, 6).astype(np.uint16)).save(place)
+    return folder
+
+
+def test_sixteen_bits_that_eight_cannot_hold_are_warned_of(tmp_path: Path) -> None:
+    dark = deep(tmp_path / "dark", (500, 719), (0, 65535), (9000, 9100), (4, 4))
+    expected = (
+        r"dark: 2 of 4 16-bit images .* the first: .*0\.png with values 500 to 719\. .*arrays of uint16"
+    )
+    for keep in (None, 0):
+        with pytest.warns(UserWarning, match=expected) as warned:
+            data.open(dark, keep=keep)
+        assert len(warned) == 1
+
+
+@pytest.mark.parametrize("spans", [((0, 65535), (20000, 40000), (7, 7), (0, 100)), ((3, 3), (60000, 60000))])
+def test_most_sixteen_bit_images_lose_nothing_to_speak_of(
+    tmp_path: Path, spans: tuple[tuple[int, int], ...], recwarn: pytest.WarningsRecorder
+) -> None:
+    data.open(deep(tmp_path, *spans))
+    assert not list(recwarn)

@@ -274,3 +274,11 @@ def test_lazy_images_are_read_in_other_processes(
 def test_a_packed_archive_without_memory_goes_to_the_disk(tmp_path: Path) -> None:
     archive = tar._unpacked(pack(tmp_path / "a.tgz", MEMBERS, "w:gz"), 0)
     assert archive.file._rolled  # type: ignore[attr-defined]
+
+
+def test_an_archive_from_the_cache_warns_as_before(tmp_path: Path) -> None:
+    dark = png(np.arange(500, 530, dtype=np.uint16).reshape(5, 6))
+    path = pack(tmp_path / "a.tar", {"cat/0.png": dark, "dog/0.png": dark})
+    for _ in ("decoded", "from the cache"):
+        with pytest.warns(UserWarning, match=r"a: 2 of 2 16-bit images .*a\.tar: cat/0\.png with values 500"):
+            data.open(path)

@@ -26,6 +26,8 @@ from vecgrad.spec.errors import DataError
 
 Pixels = NDArray[np.uint8]
 Shape = tuple[int, int, int]
+# The least and the greatest value of a 16-bit image, before it is brought to 8 bits.
+_Span = tuple[int, int] | None
 
 # Files that one thread decodes in a row.
 _RUN = 64
@@ -34,6 +36,12 @@ _WORTH_A_THREAD = 8 << 10
 _MOST_THREADS = 8
 # Sizes that the error about mixed sizes lists.
 _LISTED_SIZES = 6
+# 16-bit images whose values lie closer together keep fewer than 32 levels of the 256 that 8 bits have.
+_NARROW = 65536 // 8
+
+
+# What is wrong with files, and the values of 16-bit ones, by number.
+_Found = tuple[dict[int, DataError], dict[int, tuple[int, int]]]
 
 
 class _ColourFound(Exception):
@@ -49,12 +57,14 @@ class _Form:
     resize: bool
     sure: bool
 
-    def read(self, file: ImageFile) -> Pixels:
-        """DataError for a broken image; _ColourFound; (h, w, c) of another height or width is left to the caller."""
-        pixels = _read(file, self.shape[2] if self.sure else None, self.shape[:2] if self.resize else None)
+    def read(self, file: ImageFile) -> tuple[Pixels, _Span]:
+        """As of ``_read``. DataError for a broken image; _ColourFound; another height or width is left to the caller."""
+        pixels, span = _read(
+            file, self.shape[2] if self.sure else None, self.shape[:2] if self.resize else None
+        )
         if pixels.shape[2] != self.shape[2]:
             raise _ColourFound
-        return pixels
+        return pixels, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,7 @@ class _Store:
         with bombs_refused:
             for row in np.flatnonzero(~here):
                 file = self.files[places[row]]
-                pixels = self.form.read(file)
+                pixels, _ = self.form.read(file)
                 if pixels.shape != self.form.shape:
                     raise DataError(f"{file.name}: has changed since the data were opened; open them again")
                 images[row] = pixels
@@ -90,10 +100,12 @@ def decoded(name: str, listing: Listing, options: Options) -> Source:
     parts: dict[str, Part] = {}
     names: dict[str, tuple[str, ...]] = {}
     skipped: list[str] = []
+    deep: dict[str, tuple[int, int]] = {}
     form: _Form | None = None
     budget = options.keep
     for part, listed in listing.parts.items():
-        store, errors = _looked_at(name, listed.files, options, form, budget)
+        store, errors, spans = _looked_at(name, listed.files, options, form, budget)
+        deep |= {listed.files[number].name: span for number, span in spans.items()}
         budget -= store.kept.nbytes
         form = _Form(store.form.shape, True, True)
         good = np.setdiff1d(np.arange(len(listed.files)), np.array(list(errors), np.int64))
@@ -109,6 +121,7 @@ def decoded(name: str, listing: Listing, options: Options) -> Source:
         name, parts["train"], parts.get("validation"), parts.get("test"),
         class_names=listing.class_names, white=255, skipped=tuple(skipped),
         targets="numbers" if listing.class_names is None else "classes", names=names,
+        remarks=_remarks(name, deep),
     )  # fmt: skip
 
 
@@ -132,27 +145,27 @@ def _check_formats(files: Sequence[ImageFile]) -> None:
 
 def _looked_at(
     name: str, files: Sequence[ImageFile], options: Options, form: _Form | None, budget: int
-) -> tuple[_Store, dict[int, DataError]]:
-    """All files decoded once; the broken ones by number."""
+) -> tuple[_Store, dict[int, DataError], dict[int, tuple[int, int]]]:
+    """All files decoded once; the broken ones by number, and the values of 16-bit ones (least, greatest)."""
     if form is None:
         form = _first(name, files, options)
     while True:
         kept = np.empty((min(len(files), max(0, budget) // int(np.prod(form.shape))), *form.shape), np.uint8)
         try:
-            errors = _fill(_Store(files, form, kept), options)
+            errors, spans = _fill(_Store(files, form, kept), options)
         except _ColourFound:
             form = _Form((*form.shape[:2], 3), form.resize, True)
             continue
         if len(errors) == len(files):
             raise DataError(f"{name}: not one of {len(files):,} images can be read; the first: {errors[0]}")
-        return _Store(files, form, kept), errors
+        return _Store(files, form, kept), errors, spans
 
 
 def _first(name: str, files: Sequence[ImageFile], options: Options) -> _Form:
     """The form that the first readable image suggests; a later one in colour may still change grey."""
     for file in files:
         try:
-            shape = _read(file, options.channels, options.size).shape
+            shape = _read(file, options.channels, options.size)[0].shape
         except DataError:
             if options.broken == "error":
                 raise
@@ -162,20 +175,22 @@ def _first(name: str, files: Sequence[ImageFile], options: Options) -> _Form:
     raise DataError(f"{name}: not one of {len(files):,} images can be read")
 
 
-def _fill(store: _Store, options: Options) -> dict[int, DataError]:
+def _fill(store: _Store, options: Options) -> _Found:
     """Decodes every file, into ``store.kept`` as far as that goes. The first error, in the order of files, is raised
     unless errors are to be skipped."""
     errors: dict[int, DataError] = {}
+    deep: dict[int, tuple[int, int]] = {}
     spans = [range(i, min(i + _RUN, len(store.files))) for i in range(0, len(store.files), _RUN)]
     with bombs_refused:
-        for found in _runs(store, spans):
+        for found, values in _runs(store, spans):
+            deep |= values
             if found and options.broken == "error":
                 raise next(iter(found.values()))
             errors |= found
-    return errors
+    return errors, deep
 
 
-def _runs(store: _Store, spans: list[range]) -> Iterator[dict[int, DataError]]:
+def _runs(store: _Store, spans: list[range]) -> Iterator[_Found]:
     threads = min(_MOST_THREADS, _processors(), len(spans))
     if threads < 2 or max(map(len, _sample(store.files)), default=0) < _WORTH_A_THREAD:
         for span in spans:
@@ -195,11 +210,12 @@ def _sample(files: Sequence[ImageFile]) -> Iterator[bytes]:
             yield file.load()
 
 
-def _decode(store: _Store, span: range) -> dict[int, DataError]:
+def _decode(store: _Store, span: range) -> _Found:
     errors: dict[int, DataError] = {}
+    deep: dict[int, tuple[int, int]] = {}
     for number in span:
         try:
-            pixels = store.form.read(store.files[number])
+            pixels, values = store.form.read(store.files[number])
         except DataError as error:
             errors[number] = error
             continue
@@ -207,17 +223,36 @@ def _decode(store: _Store, span: range) -> dict[int, DataError]:
             raise _mixed(store.files)
         if number < len(store.kept):
             store.kept[number] = pixels
-    return errors
+        if values is not None:
+            deep[number] = values
+    return errors, deep
 
 
-def _read(file: ImageFile, channels: int | None, size: tuple[int, int] | None) -> Pixels:
-    """uint8 (h, w, c); 16-bit grey is brought to 8 bits."""
+def _read(file: ImageFile, channels: int | None, size: tuple[int, int] | None) -> tuple[Pixels, _Span]:
+    """uint8 (h, w, c); 16-bit grey is brought to 8 bits, and its least and greatest value are told."""
     try:
         data = file.load()
     except OSError as error:
         raise DataError(f"{file.name}: cannot be read: {error.strerror or error}") from error
     pixels, white = read_image(io.BytesIO(data), channels=channels, size=size, what=file.name)
-    return pixels if white == 255 else np.rint(pixels * (255 / white)).astype(np.uint8)
+    if white == 255:
+        return pixels, None
+    values = int(pixels.min()), int(pixels.max())
+    return np.rint(pixels * (255 / white)).astype(np.uint8), values
+
+
+def _remarks(name: str, deep: dict[str, tuple[int, int]]) -> tuple[str, ...]:
+    """What is lost where most 16-bit images use little of their range; one even grey has nothing to lose."""
+    uneven = {file: values for file, values in deep.items() if values[0] < values[1]}
+    narrow = [file for file, (least, greatest) in uneven.items() if greatest - least < _NARROW]
+    if not narrow or 2 * len(narrow) < len(uneven):
+        return ()
+    least, greatest = uneven[narrow[0]]
+    return (
+        f"{name}: {len(narrow):,} of {len(deep):,} 16-bit images use less than an eighth of their range, the first: "
+        f"{narrow[0]} with values {least} to {greatest}. Image files are brought to 8 bits (one level for 257 values), "
+        f"which leaves little of these: stretch their values to 0 … 65535 first, or pass arrays of uint16",
+    )
 
 
 def _mixed(files: Sequence[ImageFile]) -> DataError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -81,6 +82,7 @@ def open(
         for image files: (height, width) to resize to (bilinear, antialiased, stretched), 1 for grey or 3 for colour.
         Without ``size`` all must have one size; without ``channels`` they are grey if all of training are.
         Files are turned upright (EXIF) first, palettes become colour, and what is transparent lies on white.
+        16-bit grey is brought to 8 bits, with a warning where most such images use less than an eighth of their range.
         Arrays are taken as they are: another size or number of channels than theirs is refused.
     normalise, invert:
         go into the preparation: see ``Preparation``.
@@ -124,6 +126,8 @@ def open(
         _LOG.warning(
             "%s: %s skipped, the first: %s", found.name, broken_images(found.skipped), found.skipped[0]
         )
+    for remark in found.remarks:
+        warnings.warn(remark, stacklevel=2)
     kind: Targets = options.targets or found.targets or "classes"
     images, labels = _checked(found, found.train, "training", kind, classes)
     if not decoded:

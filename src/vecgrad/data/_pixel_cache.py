@@ -94,6 +94,7 @@ def _load(place: Path, options: Options) -> Source | None:
             targets="classes",
             skipped=tuple(about["skipped"]),
             names={part: tuple(about["names"][part]) for part in parts},
+            remarks=tuple(about["remarks"]),
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
@@ -113,8 +114,8 @@ def _store(place: Path, source: Source) -> None:
     size = sum(array.nbytes for array in arrays.values())
     if size > _MOST_BYTES // 2 or not all(isinstance(array, np.ndarray) for array in arrays.values()):
         return
-    told = {"class_names": source.class_names, "skipped": source.skipped, "names": dict(source.names)}
-    about = json.dumps(told).encode()
+    fields = ("class_names", "skipped", "names", "remarks")
+    about = json.dumps({name: getattr(source, name) for name in fields}).encode()
     arrays["about"] = np.frombuffer(about, np.uint8)
     place.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     place.parent.mkdir(exist_ok=True, mode=0o700)

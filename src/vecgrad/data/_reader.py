@@ -35,7 +35,7 @@ class Source:
 
     ``class_names`` None: numbers. ``targets`` None: class numbers unless the caller says otherwise.
     ``skipped`` says of each broken image that was left out what is wrong with it. ``names``: what the source calls the
-    images of a part, in their order, where they have names.
+    images of a part, in their order, where they have names. ``remarks`` are warnings.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Source:
     targets: Targets | None = None
     skipped: tuple[str, ...] = ()
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
