@@ -106,7 +106,7 @@ class FlatLayout:
             if array.dtype.kind not in "fiu":
                 raise ShapeError(f"parameter {name} has dtype {array.dtype}, expected floating-point numbers")
             with np.errstate(over="ignore"):
-                found[name] = array.astype(dtype)
+                found[name] = array.astype(dtype, copy=False)
             if not np.isfinite(found[name]).all():
                 what = f"numbers too large for {dtype}" if np.isfinite(array).all() else "NaN or infinity"
                 raise DataError(f"parameter {name} holds {what}; load finite numbers")
