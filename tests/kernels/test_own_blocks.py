@@ -13,6 +13,7 @@ from tests.kernels.test_conv import Operands
 from tests.kernels.test_winograd import Operands as Winograd
 
 from vecgrad.kernels import algorithm
+from vecgrad.kernels._winograd_grid import Grid
 from vecgrad.kernels.choose import dw_spec
 from vecgrad.spec.kernel import ConvDwSpec, FlatMapSpec, WeightBlocks, WinogradDwSpec
 from vecgrad.spec.machine import Machine
@@ -88,6 +89,34 @@ def test_own_blocks_are_winograds_slabs(lab: Any, name: str, wide: int) -> None:
     found = slab(lab, replace(spec, own=True, fetched=2), arrays, a.n, near)
     np.testing.assert_array_equal(found, wanted)
     assert all(np.isnan(array).all() for array in near)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("1x1", "strided")])
+def test_output_channels_in_turns_have_the_same_bits(lab: Any, name: str, turns: int) -> None:
+    """And what a group without images would read is not there."""
+    a = Winograd(lab, spec_machine(lab), CASES[name])
+    spec = algorithm.winograd_dw_spec(
+        a.conv, a.x_layout, a.y_layout, a.machine, images=max(a.n, 1), by_blocks=True
+    )
+    spec = algorithm.at_groups(spec, 1, max(a.n, 1))
+    block = max(a.n, 1) * Grid(a.y_layout.height, a.y_layout.width).tiles
+    turns = min(turns, spec.k_blocks)
+    spec = replace(spec, tile=replace(spec.tile, block=block), k_block=turns * spec.k_block)
+    arrays = [lab.stored(a.x_layout, a.x), lab.stored(a.y_layout, a.dy)]
+    wanted = slab(lab, spec, arrays, a.n)
+    in_turns = replace(spec, turns=turns)
+    np.testing.assert_array_equal(slab(lab, in_turns, arrays, a.n), wanted)
+    near = [np.full(wanted.size, np.nan, np.float32) for _ in range(2)]
+    found = slab(lab, replace(in_turns, own=True, fetched=2), arrays, a.n, near)
+    np.testing.assert_array_equal(found, wanted)
+    three = replace(in_turns, image_groups=3, slab_stride=wanted.size)
+    slabs = np.full(3 * wanted.size, np.nan, np.float32)
+    for task in range(three.tasks):
+        slabs = lab.run(three, a.machine, [*arrays, slabs], 1, (float(a.n),), begin=task)[-1]
+    first, *others = slabs.reshape(3, *wanted.shape)
+    np.testing.assert_array_equal(first, wanted)
+    assert not np.any(others)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

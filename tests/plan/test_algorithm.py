@@ -104,19 +104,21 @@ def test_many_weights_and_few_tiles_are_tasks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "size", "batch", "groups", "block"),
-    [(256, 8, 64, 2, (64, 128)), (512, 4, 32, 1, (64, 128)), (128, 16, 64, 8, (64, 128)), (192, 8, 64, 2, (64, 64)),
-     (128, 4, 32, 2, (64, 64))],
+    ("channels", "size", "batch", "groups", "block", "turns"),
+    [(256, 8, 64, 2, (64, 128), 1), (512, 4, 32, 1, (64, 256), 4), (384, 4, 32, 1, (64, 128), 2),
+     (128, 16, 64, 8, (64, 128), 1), (192, 8, 64, 2, (64, 64), 1), (128, 4, 32, 2, (64, 64), 1)],
 )  # fmt: skip
 def test_winograds_tasks_take_two_blocks_where_enough_are_left(
-    channels: int, size: int, batch: int, groups: int, block: tuple[int, int]
+    channels: int, size: int, batch: int, groups: int, block: tuple[int, int], turns: int
 ) -> None:
-    """Groups of images, which bits depend on, are those of blocks of 64 channels either way."""
+    """Four, in turns, where a task's tiles are one block. Groups of images, which bits depend on, are those of blocks of 64
+    channels either way."""
     plan = planned(network(channels, size, batch), AVX512, SGD())
     call = next(c for c in convolutions(plan) if c.op == "conv_dw" and c.spec.conv.channels_in == channels)
     assert isinstance(call.spec, WinogradDwSpec)
     assert call.spec.image_groups == groups
     assert (call.spec.c_block, call.spec.k_block) == block
+    assert call.spec.turns == turns
 
 
 def test_weight_gradients_of_few_pixels_have_few_slabs() -> None:

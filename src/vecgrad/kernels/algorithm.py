@@ -52,7 +52,8 @@ _LARGE = 1024 * 1024
 _TILES = 32
 # Tiles that a group of images of a weight gradient should have: each pays for 36 sums of every pair of channels.
 _GROUP_TILES = 128
-# A task takes two blocks of output channels, so that x is transformed for both, while so many tasks are left.
+# A task takes two blocks of output channels, so that x is transformed for both, while so many tasks are left. Where its tiles
+# are one block it takes four, in turns: the sums of one and both sides in the domain fit the second-level cache.
 _WINOGRAD_TASKS = 16
 _TASKS = 8
 # Not to store weights four times as large is worth so much.
@@ -305,9 +306,12 @@ def weight_gradient(
         if groups is not None:
             least = -(-_GROUP_TILES // Grid(dy.height, dy.width).tiles)
             spec = at_groups(spec, groups(spec.k_blocks * spec.c_blocks, least, 0), batch)
-            if spec.k_blocks % 2 == 0 and spec.tasks >= 2 * _WINOGRAD_TASKS:
-                spec = replace(spec, k_block=2 * spec.k_block)
             images = spec.images_per_group
+            few = Grid(dy.height, dy.width).tiles * images <= _TILES
+            for wide in (4, 2) if few else (2,):
+                if spec.k_blocks % wide == 0 and spec.tasks >= wide * _WINOGRAD_TASKS:
+                    spec = replace(spec, k_block=wide * spec.k_block, turns=wide if few else 1)
+                    break
             spec = replace(spec, tile=_dw_tile(spec, images, machine))
         cycles, direct_cycles = cost.dw_cycles(conv, images), cost.direct_cycles(conv, "dw")
         if cost.worth(cycles, conv, "dw"):
@@ -355,7 +359,7 @@ def winograd_dw_spec(
 
 def _dw_tile(spec: WinogradDwSpec, images: int, machine: Machine) -> WinogradTile:
     tiles = Grid(spec.dy.height, spec.dy.width).tiles * images
-    return cost.dw_tile(spec.c_block, spec.k_block, tiles, machine)
+    return cost.dw_tile(spec.c_block, spec.filters, tiles, machine)
 
 
 def at_groups(spec: _Dw, groups: int, batch: int, stride: int = 0) -> _Dw:

@@ -2,7 +2,8 @@
 
 Loops: blocks of tiles → x and dy into the Winograd domain → plane → register tiles of input channels × vectors of
 output channels → tiles. The 36 sums of each pair of channels lie in scratch from the first tile to the last, and
-come back from the domain once.
+come back from the domain once. Where a task's tiles are one block, x goes into the domain once, and output channels follow
+in turns.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Shape:
             0,
             0,
             steps.gradients,
-            self.spec.k_block,
+            self.spec.filters,
             self.item,
             self.spec.unpool,
         )
@@ -76,12 +77,12 @@ class Shape:
 
     @property
     def gradients(self) -> Interleaved:
-        return Interleaved(self.spec.tile.block, self.spec.k_block, self.item)
+        return Interleaved(self.spec.tile.block, self.spec.filters, self.item)
 
     @property
     def sums(self) -> Domain:
         """Rows are input channels."""
-        return Domain(self.spec.c_block, self.spec.k_block, self.item)
+        return Domain(self.spec.c_block, self.spec.filters, self.item)
 
     @property
     def zeros_bytes(self) -> int:
@@ -154,7 +155,6 @@ class _Generator:
             fill_run(b, self.memory[6], s.zeros_bytes // s.item)
         if spec.mode == "images":
             self._sum(b.int64(0), b.images, b.int64(0), b.int64(0))
-            self._write(b.int64(0), b.int64(0))
         else:
             c_block, task = b.rem(b.begin, spec.c_blocks), b.div(b.begin, spec.c_blocks)
             k_block, part = b.rem(task, spec.k_blocks), b.div(task, spec.k_blocks)
@@ -163,41 +163,60 @@ class _Generator:
             start = b.mul(part, spec.images_per_group)
             c, k = b.mul(c_block, spec.c_block), b.mul(k_block, spec.k_block)
             self.slab = moved(b, spec, self.slab, c, k)
-            first = b.add(b.mul(c, spec.conv.channels_out), k)
+            first = b.mul(c, spec.conv.channels_out)
             self.fetched = [b.entry(array, first) for array in self.fetched]
             end = b.least(n, b.add(start, spec.images_per_group))
             self._sum(start, end, c, k)
-            self._write(c, k)
         return b.function(spec.name)
 
     def _sum(self, start: Value, end: Value, c: Value, k: Value) -> None:
-        """The sums over images start … end of the blocks of channels that begin at c and k."""
-        b, s = self.b, self.shape
-        with b.when(b.icmp("sle", end, start)):
-            fill_run(b, self.memory[4], s.sums.nbytes // s.item)
+        """The gradient of the blocks of channels that begin at c and k, over images start … end."""
+        b, s, spec = self.b, self.shape, self.spec
         begin, last = b.mul(start, s.grid.tiles), b.mul(end, s.grid.tiles)
         needed = Needed(s.grid)
-        with b.loop(begin, last, step=self.spec.tile.block) as loop:
-            count = b.least(self.spec.tile.block, b.sub(last, loop.i))
-            s.x.transform(b, self.memory[0], self.x, c, loop.i, count, self.memory[2], s.inputs, needed)
-            s.dy.transform(b, self.memory[1], self.dy, k, loop.i, count, self.memory[3], s.gradients, needed)
-            ends = needed.before(b, b.add(loop.i, count))
-            counts = {kind: b.sub(ends[kind], place) for kind, place in needed.before(b, loop.i).items()}
-            new = b.icmp("sle", loop.i, begin)
-            is_last = b.icmp("sge", b.add(loop.i, self.spec.tile.block), last)
-            with b.loop(0, PLANES) as plane:
-                x = s.inputs.at(b, self.memory[2], plane.i)
-                dy = s.gradients.at(b, self.memory[3], plane.i)
-                sums = b.at(self.memory[4], b.mul(plane.i, s.sums.plane))
-                if not self.spec.own:
-                    with b.when(is_last):
-                        self._fetch_slab(plane.i, c, k)
-                met = needed.of_plane(b, plane.i, counts)
-                if s.one_block:
-                    self._products(x, dy, sums, met, new, plane.i, is_last)
-                else:
-                    with b.when(b.icmp("sgt", b.select(new, b.int64(1), met), 0)):
-                        self._products(x, dy, sums, met, new, plane.i, is_last)
+        if s.one_block:
+            count = b.most(0, b.sub(last, begin))  # a smaller batch leaves groups without images
+            self._transform_x(c, begin, count, needed)
+            with b.loop(0, spec.k_block, step=spec.filters) as turn:
+                first = b.add(k, turn.i)
+                self._add(c, first, begin, count, needed, begin, last)
+                self._write(c, first)
+            return
+        with b.when(b.icmp("sle", end, start)):
+            fill_run(b, self.memory[4], s.sums.nbytes // s.item)
+        with b.loop(begin, last, step=spec.tile.block) as loop:
+            count = b.least(spec.tile.block, b.sub(last, loop.i))
+            self._transform_x(c, loop.i, count, needed)
+            self._add(c, k, loop.i, count, needed, begin, last)
+        self._write(c, k)
+
+    def _transform_x(self, c: Value, tile: Value, count: Value, needed: Needed) -> None:
+        b, s = self.b, self.shape
+        s.x.transform(b, self.memory[0], self.x, c, tile, count, self.memory[2], s.inputs, needed)
+
+    def _add(
+        self, c: Value, k: Value, tile: Value, count: Value, needed: Needed, begin: Value, last: Value
+    ) -> None:
+        """The products of ``count`` tiles of the task's from ``begin`` to ``last``, whose x is in the domain."""
+        b, s = self.b, self.shape
+        s.dy.transform(b, self.memory[1], self.dy, k, tile, count, self.memory[3], s.gradients, needed)
+        ends = needed.before(b, b.add(tile, count))
+        counts = {kind: b.sub(ends[kind], place) for kind, place in needed.before(b, tile).items()}
+        new = b.icmp("sle", tile, begin)
+        is_last = b.icmp("sge", b.add(tile, self.spec.tile.block), last)
+        with b.loop(0, PLANES) as plane:
+            x = s.inputs.at(b, self.memory[2], plane.i)
+            dy = s.gradients.at(b, self.memory[3], plane.i)
+            sums = b.at(self.memory[4], b.mul(plane.i, s.sums.plane))
+            if not self.spec.own:
+                with b.when(is_last):
+                    self._fetch_slab(plane.i, c, k)
+            met = needed.of_plane(b, plane.i, counts)
+            if s.one_block:
+                self._products(x, dy, sums, met, new, plane.i, is_last, k)
+            else:
+                with b.when(b.icmp("sgt", b.select(new, b.int64(1), met), 0)):
+                    self._products(x, dy, sums, met, new, plane.i, is_last, k)
 
     def _fetch_slab(self, plane: Value, c: Value, k: Value) -> None:
         """A quarter of the lines of a tap, in each of the 36 planes."""
@@ -208,7 +227,7 @@ class _Generator:
         tap, quarter = b.div(plane, quarters), b.rem(plane, quarters)
         first = b.add(b.mul(tap, spec.conv.channels_in), b.add(c, b.mul(quarter, rows)))
         place = b.around(self.slab, b.add(b.mul(first, line), b.mul(k, s.item)))
-        Ahead(rows, spec.k_block * s.item, line, 1, write=True).fetch(b, place, 0)
+        Ahead(rows, spec.filters * s.item, line, 1, write=True).fetch(b, place, 0)
 
     def _fetch(self, plane: Value, c: Value, k: Value, channels: int, filters: int) -> None:
         """What the next call changes, of the channels of a register tile: in each plane a quarter of a tap."""
@@ -222,19 +241,20 @@ class _Generator:
             ahead.fetch(b, b.around(array, b.add(b.mul(row, line), b.mul(k, s.item))), 0)
 
     def _products(
-        self, x: Value, dy: Value, sums: Value, count: Value, new: Value, plane: Value, is_last: Value
-    ) -> None:
-        """One plane: every pair of channels. Channels that do not exist are multiplied too, and not read. new: sums begin."""
+        self, x: Value, dy: Value, sums: Value, count: Value, new: Value, plane: Value, is_last: Value, k: Value
+    ) -> None:  # fmt: skip
+        """One plane: every pair of channels, of output channels those from k on. Channels that do not exist are multiplied too,
+        and not read. new: sums begin."""
         b, s, tile = self.b, self.shape, self.spec.tile
         width = tile.vectors * b.lanes
-        with b.loop(0, self.spec.k_block, step=width) as k:
-            there = b.entry(dy, k.i)
+        with b.loop(0, self.spec.filters, step=width) as filters:
+            there = b.entry(dy, filters.i)
             for first, end, channels in balanced(self.spec.c_block, tile.scalars):
                 with b.loop(first, end, step=channels) as c:
-                    place = b.entry(b.at(sums, b.mul(c.i, s.sums.tile)), k.i)
+                    place = b.entry(b.at(sums, b.mul(c.i, s.sums.tile)), filters.i)
                     if self.fetched:
                         with b.when(is_last):
-                            self._fetch(plane, c.i, k.i, channels, width)
+                            self._fetch(plane, c.i, b.add(k, filters.i), channels, width)
                     self._tile(b.entry(x, c.i), there, place, channels, count, new)
 
     def _tile(self, x: Value, dy: Value, place: Value, channels: int, count: Value, new: Value) -> None:
@@ -257,7 +277,7 @@ class _Generator:
         channels = self._real(c, self.spec.c_block, conv.channels_in)
         total = -(-conv.channels_out // b.lanes)
         start = b.div(k, b.lanes)
-        vectors = self._real(start, self.spec.k_block // b.lanes, total)
+        vectors = self._real(start, self.spec.filters // b.lanes, total)
         rest = conv.channels_out - (total - 1) * b.lanes
         with b.loop(0, channels) as channel, b.loop(0, vectors) as vector:
             number = b.add(start, vector.i)

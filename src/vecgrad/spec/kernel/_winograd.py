@@ -92,8 +92,9 @@ class WinogradDwSpec(WeightGradientSpec):
     """(2.21) by F(4 × 4, 3 × 3). Operands: x, dy, slab (canonical (3, 3, C, K), written completely, even for no images).
 
     Every one of the 36 sums of a pair of channels is one chain over tiles: images, then rows, then columns of tiles.
-    Modes, tasks and own as in ConvDwSpec; k_block and c_block are the channels of a task. With ``unpool`` operands are its dy and
-    index in the place of dy. Behind the slab are operands (R, S, C, K), ``fetched`` of them, of which a task with its own block
+    Modes, tasks and own as in ConvDwSpec; k_block and c_block are the channels of a task, whose output channels come in ``turns``
+    where its tiles are one block: x stays in the domain for all of them. With ``unpool`` operands are its dy and index in the
+    place of dy. Behind the slab are operands (R, S, C, K), ``fetched`` of them, of which a task with its own block
     brings that block near, to be written next; nothing else depends on them.
     """
 
@@ -106,10 +107,16 @@ class WinogradDwSpec(WeightGradientSpec):
     slab_stride: int = 0
     unpool: Unpooling | None = None
     fetched: int = 0
+    turns: int = 1
 
     @property
     def block(self) -> tuple[int, int]:
         return self.c_block, self.k_block
+
+    @property
+    def filters(self) -> int:
+        """Output channels of a turn."""
+        return self.k_block // self.turns
 
     @property
     def tasks(self) -> int:
