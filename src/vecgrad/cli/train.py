@@ -161,9 +161,9 @@ def train(
 ) -> None:
     """Train a network and save it as a run.
 
-    SOURCE is digits (1,797 scans that scikit-learn carries; the default), mnist with --data DIR, or data of your
-    own: a folder with one sub-folder of images per class, a .tar or .tar.gz of one, a CSV file with the columns path
-    and label, a .npz file, a folder with CIFAR's binary files.
+    SOURCE is digits (1,797 scans that scikit-learn carries; the default; sklearn:digits beside a folder of that name),
+    mnist with --data DIR, or data of your own: a folder with one sub-folder of images per class, a .tar or .tar.gz of
+    one, a CSV file with the columns path and label, a .npz file, a folder with CIFAR's binary files.
     Images that are held out as test images measure the final accuracy and decide nothing.
 
     With validation images (the source's own, or --validation 0.1) the best epoch by them is saved, and what the last
