@@ -170,3 +170,15 @@ def test_numbers_that_numpy_has_not_are_named(tmp_path: Path) -> None:
     (tmp_path / "b.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
     with pytest.raises(DataError, match=r"holds BF16 numbers; convert them first"):
         import_pytorch(vg.compile(MODEL, (5, 4, 2), backend="reference"), tmp_path / "b.safetensors")
+
+
+def test_only_features_come_in_another_order() -> None:
+    """A bias has as many entries here as the map before it, by chance."""
+    model = Sequential([Conv2D(24, 1), BatchNorm(), Conv2D(2, 1), Flatten(), Dense(24), ReLU(), Dense(24)])
+    rng = np.random.default_rng(0)
+    p = {name: rng.normal(size=q.shape) for name, q in model.parameters((4, 3, 2)).items()}
+    state = to_pytorch(model, (4, 3, 2), p)
+    for name in ("0.bias", "1.weight", "1.running_var", "4.bias", "6.bias"):
+        np.testing.assert_array_equal(state[name], p[name], err_msg=name)
+    np.testing.assert_array_equal(state["6.weight"], p["6.weight"].T)
+    assert (state["4.weight"] != p["4.weight"].T).any()

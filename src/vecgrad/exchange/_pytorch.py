@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vecgrad.exchange._order import Order, leaves, places
-from vecgrad.layers import Layer
+from vecgrad.layers import Dense, Layer
 from vecgrad.spec.errors import DataError, ShapeError
 from vecgrad.spec.tensor import Shape
 
@@ -122,7 +122,10 @@ def _entries(model: Layer, shape: Shape) -> list[_Entry]:
     for path, layer, before, order in leaves(model, shape):
         for name, parameter in layer.parameters(before).items():
             here = f"{path}.{name}" if path else name
-            found[here] = _Entry(here, _there(here), parameter.shape, *_ways(parameter.shape, order))
+            # A dense weight's first axis counts its input's features, and all that other layers of vectors have; nothing else does.
+            of_features = len(parameter.shape) == 2 if isinstance(layer, Dense) else len(before) == 1
+            ways = _ways(parameter.shape, order if of_features else None)
+            found[here] = _Entry(here, _there(here), parameter.shape, *ways)
     return list(found.values())
 
 
@@ -132,12 +135,11 @@ def _there(name: str) -> str:
     return ".".join([*kept, parts[-1]])
 
 
-def _ways(shape: Shape, order: Order) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """How a parameter's array goes there and comes back; ``order``: of the entries that its first axis counts."""
+def _ways(shape: Shape, order: Order | None) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """How a parameter's array goes there and comes back; ``order``: of the features that its first axis counts, if it does."""
     if len(shape) == 4:
         return lambda a: a.transpose(3, 2, 0, 1), lambda a: a.transpose(2, 3, 1, 0)
-    there = places(order)
-    if shape[0] != len(there):  # it counts channels
+    if order is None or shape[0] != len(there := places(order)):
         return (lambda a: a.T), (lambda a: a.T)
     return (lambda a: a[there].T), (lambda a: a.T[np.argsort(there)])
 
