@@ -134,9 +134,8 @@ def _json(value: object, name: str, indent: int | None) -> bytes:
         try:
             text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
             return (text + "\n").encode()
-        except (
-            UnicodeEncodeError
-        ):  # a name that is no UTF-8, as a file system may have: escaped as JSON escapes
+        except UnicodeEncodeError:
+            # A name that is no UTF-8, as a file system may have: escaped as JSON escapes.
             return (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode()
     except (TypeError, ValueError) as error:
         raise RunError(f"{name} cannot hold this: {error}; pass numbers, text, lists and dicts") from error
