@@ -36,6 +36,7 @@ from vecgrad.layers import (
     UpSample2D,
 )
 from vecgrad.runtime import native_available
+from vecgrad.spec.machine import Machine
 
 pytestmark = pytest.mark.skipif(not native_available(), reason="compiled programs need llvmlite")
 
@@ -101,8 +102,23 @@ def test_a_step_is_the_references(smooth: bool, data: st.DataObject) -> None:
     batch = data.draw(st.sampled_from([2, 3, 8, 16]))
     n = data.draw(st.integers(2, batch))
     machine = data.draw(st.sampled_from(MACHINES))
-    dtype = "float32" if smooth else "float64"
     note(f"{model.layers}, {model.calls} on {shape}, {n} of {batch}, {machine.isa}")
+    check_step(model, shape, batch, n, machine, smooth)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_groups_without_images(n: int) -> None:
+    """The weight gradient is summed by two groups of four images, a block of tiles each: a smaller batch leaves one empty."""
+    x = Input((8, 8, 128))
+    model = Model(x, Dense(4)(GlobalAvgPool2D()(Conv2D(128, 3, padding=1)(x))))
+    check_step(model, (8, 8, 128), 8, n, MACHINES[0], smooth=True)
+
+
+def check_step(
+    model: Model, shape: tuple[int, int, int], batch: int, n: int, machine: Machine, smooth: bool
+) -> None:
+    """A step on n images of a batch moves each parameter by what the reference's gradient says, on any number of threads."""
+    dtype = "float32" if smooth else "float64"
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((n, *shape)), np.arange(n) % 4
     stated = model.parameters(shape)
