@@ -90,6 +90,13 @@ class Lab:
 
     def function(self, spec: KernelSpec, machine: Machine, generate: Any = registry.generate) -> Any:
         """The compiled kernel."""
+        return self._loaded(spec, machine, generate)[1]
+
+    def engine(self, spec: KernelSpec, machine: Machine, generate: Any = registry.generate) -> Any:
+        """What holds the compiled kernel and its global values."""
+        return self._loaded(spec, machine, generate)[0]
+
+    def _loaded(self, spec: KernelSpec, machine: Machine, generate: Any) -> tuple[Any, Any]:
         key = (machine, generate.__qualname__ + generate.__module__ + spec.name)
         if key not in self._compiled:
             target = _target(machine)
@@ -98,7 +105,7 @@ class Lab:
             engine = llvm.create_mcjit_compiler(module, target)
             engine.finalize_object()
             self._compiled[key] = (engine, _FUNCTION(engine.get_function_address(spec.name)))
-        return self._compiled[key][1]
+        return self._compiled[key]
 
     def run(
         self,

@@ -144,7 +144,9 @@ def test_where_weights_are_streamed_places_are_fetched_beside_the_epilogue(
     to_write = [block for block in blocks if re.search(r"@llvm\.prefetch\S*\(ptr [^,]+, i32 1", block)]
     assert to_write
     assert all(("fsub" in block) == streamed for block in to_write)  # the way back from the domain subtracts
-    assert any("@llvm.prefetch" in block and block.count("@llvm.fma") >= 12 for block in blocks) == streamed
+    products = [block for block in blocks if block.count("@llvm.fma") >= 12 and "store" not in block]
+    assert products
+    assert any("@llvm.prefetch" in block for block in products) == streamed
 
 
 @pytest.mark.parametrize("kind", ["forward", "dx"])

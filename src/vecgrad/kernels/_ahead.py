@@ -67,6 +67,27 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """``rows`` × ``cols`` pixels from ``start`` on, fetched a vector of channels at a time, while those of a tile shortly before
+    them are transformed: they lie in more streams than hardware follows. row, pixel, vector: from each to the next, in bytes.
+    """
+
+    start: Value
+    rows: int
+    cols: int
+    row: int
+    pixel: int
+    vector: int
+
+    def fetch(self, b: Builder, number: Value) -> None:
+        """Vector ``number`` of all of them."""
+        here = b.opaque(b.around(self.start, b.mul(number, self.vector)))
+        for r in range(self.rows):
+            for c in range(self.cols):
+                b.prefetch(b.around(here, r * self.row + c * self.pixel))
+
+
+@dataclass(frozen=True)
 class Region:
     """Of an operand: ``rows`` rows, ``row_step`` bytes apart, of ``pieces`` pieces ``step`` bytes apart, each ``lines`` lines."""
 

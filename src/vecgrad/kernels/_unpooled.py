@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vecgrad.kernels import access
+from vecgrad.kernels._ahead import Pixels
 from vecgrad.kernels._winograd_steps import PAIRS, at_all
 from vecgrad.kernels._winograd_tiles import Inside, Lines, Patches
 from vecgrad.kernels.builder import LLVM_TYPE, Builder, Value
@@ -57,6 +58,28 @@ class UnpooledPatches(Patches):
             gradients.append(b.select(inside, b.around(source[0], b.mul(entry, self.item)), zeros))
             indices.append(b.select(inside, b.around(source[1], entry), zeros))
         return [*gradients, *indices]
+
+    def coming(
+        self, b: Builder, source: tuple[Value, ...], image: Value, row: Value, col: Value
+    ) -> list[Pixels]:
+        if self.unpool is None:
+            return super().coming(b, source, image, row, col)
+        dy, (tall, wide_) = self.unpool.dy, self.unpool.window.kernel
+        rows, cols = self._windows(0), self._windows(1)
+        entry = b.mul(b.add(b.div(row, tall), rows.start), dy.row)
+        entry = b.add(entry, b.mul(b.add(b.div(col, wide_), cols.start), dy.pitch))
+        entry = b.add(b.mul(image, dy.entries), entry)
+        return [
+            Pixels(
+                b.around(place, b.mul(entry, item)),
+                len(rows),
+                len(cols),
+                dy.row * item,
+                dy.pitch * item,
+                b.lanes * item,
+            )
+            for place, item in zip(source, (self.item, 1), strict=True)
+        ]
 
     def lines(
         self, b: Builder, scratch: Value, rows: list[Value], columns: list[Inside], vector: Value, lanes: int

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vecgrad.kernels import access
+from vecgrad.kernels._ahead import Pixels
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._runs import fill_run
 from vecgrad.kernels._winograd_grid import PLANES, Grid, Needed
@@ -23,6 +24,8 @@ from vecgrad.spec.winograd import INPUTS, OUTPUTS
 __all__ = ["PLANES", "Domain", "Grid", "Interleaved", "Patches", "apart"]
 
 _LINE = 64
+# From a tile that is transformed to the one whose pixels are fetched: tiles, at least and at most, and bytes of channels about.
+_SOONEST, _LATEST, _BETWEEN = 2, 6, 768
 # Whether a column lies inside a map: known, or found out when the code runs.
 Inside = bool | Value
 # Those rows of a patch between the two passes that belong to a pair of points, by the pair's number and the rows' in it.
@@ -126,6 +129,11 @@ class Patches:
         return apart(self.line_bytes)
 
     @property
+    def soon(self) -> int:
+        """Tiles from one that is transformed to the one whose pixels are fetched."""
+        return max(_SOONEST, min(-(-_BETWEEN // (self.channels * self.item)), _LATEST))
+
+    @property
     def width(self) -> int:
         """Columns that hold anything."""
         return self.source.width
@@ -166,6 +174,7 @@ class Patches:
                 for kind, place in needed.before(b, b.add(first, each.i)).items()
             }
             columns = [self._inside(b, column, col) for column in range(self.size)]
+            coming = self.coming(b, source, *self.grid.place(b, b.add(b.add(first, each.i), self.soon)))
             with b.loop(0, end) as vector:
                 number = b.add(start, vector.i)
                 moved = b.mul(vector.i, b.lanes * self.item)
@@ -173,6 +182,8 @@ class Patches:
                 for lanes in cases(b, number, total - 1, b.lanes, rest):
                     lines = self.lines(b, scratch, rows, columns, number, lanes)
                     self._into_planes(b, lines, there, domain, needed)
+                for pixels in coming:
+                    pixels.fetch(b, number)
 
     def rows(
         self, b: Builder, zeros: Value, source: tuple[Value, ...], image: Value, row: Value, col: Value
@@ -187,6 +198,19 @@ class Patches:
             there = b.around(base, b.mul(number, layout.row * self.item))
             found.append(b.select(b.icmp("ult", number, layout.height), there, zeros))
         return found
+
+    def coming(
+        self, b: Builder, source: tuple[Value, ...], image: Value, row: Value, col: Value
+    ) -> list[Pixels]:
+        """What the tile of outputs from (row, col) on reads and hardly any tile before it."""
+        layout, new = self.source, min(self.size, INPUTS - 1)
+        known = self.size - new
+        top, left = b.add(row, self.top + known), b.add(col, self.left + known)
+        entry = b.add(b.mul(top, layout.row), b.mul(left, layout.pitch))
+        start = b.around(source[0], b.add(b.mul(image, layout.nbytes), b.mul(entry, self.item)))
+        return [
+            Pixels(start, new, new, layout.row * self.item, layout.pitch * self.item, b.lanes * self.item)
+        ]
 
     def lines(
         self, b: Builder, scratch: Value, rows: list[Value], columns: list[Inside], vector: Value, lanes: int
