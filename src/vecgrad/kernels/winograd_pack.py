@@ -72,11 +72,13 @@ class Packing:
     def _forward(self, block: Value, c: Value, target: Value, first: Index) -> None:
         b, conv = self.b, self.spec.conv
         line = b.entry(self.source, b.mul(c, conv.channels_out))
-        tap = conv.channels_in * conv.channels_out * b.item
+        row = conv.channels_out * b.item
+        tap = conv.channels_in * row
         place = b.entry(target, b.mul(b.sub(c, first), self.spec.block))
         with b.loop(0, self.vectors) as vector:
             k = b.add(b.mul(block, self.spec.block), b.mul(vector.i, b.lanes))
             here = b.entry(line, k)
+            self._fetch(b.around(here, row), _TAPS, tap)
             there = b.entry(place, b.mul(vector.i, b.lanes))
             full, rest = divmod(conv.channels_out, b.lanes)
             number = b.div(k, b.lanes)
@@ -92,19 +94,28 @@ class Packing:
         """Squares of a vector of channels by a vector of filters, transposed into scratch."""
         b, conv = self.b, self.spec.conv
         k = b.mul(unit, b.lanes)
-        tap = conv.channels_in * conv.channels_out * b.item
+        row = conv.channels_out * b.item
+        tap = conv.channels_in * row
         width = b.lanes * b.item
         with b.loop(0, self.vectors) as vector:
             c = b.add(b.mul(block, self.spec.block), b.mul(vector.i, b.lanes))
             w = b.entry(self.source, b.add(b.mul(c, conv.channels_out), k))
             square = Square(b, self.spec, b.sub(conv.channels_in, c), b.sub(conv.channels_out, k))
             with b.loop(0, _TAPS) as n:
-                square.write(b.at(w, b.mul(n.i, tap)), b.at(self.square, b.mul(n.i, b.lanes * width)), width)
+                here = b.at(w, b.mul(n.i, tap))
+                self._fetch(b.around(here, b.lanes * row), b.lanes, row)
+                square.write(here, b.at(self.square, b.mul(n.i, b.lanes * width)), width)
             with b.loop(0, b.least(b.lanes, b.sub(conv.channels_out, k))) as lane:
                 line = b.mul(b.add(b.sub(k, first), lane.i), self.spec.block)
                 line = b.add(line, b.mul(vector.i, b.lanes))
                 source = b.at(self.square, b.mul(lane.i, width))
                 self._write(source, b.lanes * width, True, b.lanes, b.entry(target, line))
+
+    def _fetch(self, start: Value, count: int, step: int) -> None:
+        """What the next turn reads: hardware does not follow lines whole rows of filters, or whole taps, apart."""
+        here = self.b.opaque(start)
+        for number in range(count):
+            self.b.prefetch(self.b.around(here, number * step))
 
     def _write(self, source: Value, tap: int, turned: bool, lanes: int, target: Value) -> None:
         """One vector: nine taps, ``tap`` bytes apart, to 36 planes. ``turned``: the last tap first."""
