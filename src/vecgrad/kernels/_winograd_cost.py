@@ -175,9 +175,9 @@ def _step_cycles(inner: int, scalars: int, vectors: int, machine: Machine) -> fl
 def wide_tile(vectors: int, tiles: int, machine: Machine) -> tuple[WinogradTile, int, int]:
     """For parts of ``vectors`` vectors: the cut, the channels whose weights are transformed together, the tiles that these meet.
 
-    Products of all tiles take three quarters of the second-level cache at most.
+    These are all of a task's: products that are added to chunk by chunk come in order, and may come from the third-level cache;
+    weights into the domain again cost more.
     """
-    lanes = machine.lanes("float32")
     found = []
     for wide in (v for v in range(1, min(vectors, 4) + 1) if vectors % v == 0):
         for scalars in range(1, min(most_scalars(machine, wide, 1), max(tiles, 1)) + 1):
@@ -185,10 +185,8 @@ def wide_tile(vectors: int, tiles: int, machine: Machine) -> tuple[WinogradTile,
             found.append((cycles * -(-min(tiles, 32) // scalars) / wide, -wide, scalars))
     _, wide, scalars = min(found)
     block = max(min(tiles, 32) // scalars, 1) * scalars
-    held = machine.l2 * 3 // 4 // Domain(1, vectors * lanes, 4).nbytes
-    together = -(-min(tiles, max(held, block)) // block) * block
-    chunk = 64 if machine.l2 >= 3 << 19 else 32
-    return WinogradTile(-wide, scalars, block), chunk, together
+    chunk = 64 if machine.l2 >= 1 << 20 else 32
+    return WinogradTile(-wide, scalars, block), chunk, -(-tiles // block) * block
 
 
 def _block(inner: int, tiles: int, scalars: int, machine: Machine) -> int:
