@@ -248,13 +248,13 @@ class Generator:
         return found
 
     def _fetch(self, coming: list[Value], line: Value, vector: Value) -> None:
-        """A vector of channels of a line of the pixels at ``coming``."""
+        """A vector of channels of a line of the pixels at ``coming``, as if all were read: see ``Writer.fetch``."""
         b, s = self.b, self.shape
         moved = b.mul(vector, b.lanes * s.item)
-        for n, (start, (_, layout, unit)) in enumerate(zip(coming, self.maps, strict=False)):
+        for start, (_, layout, unit) in zip(coming, self.maps, strict=False):
             here = b.around(b.around(start, moved), b.mul(b.div(line, unit[0]), layout.row * s.item))
             for pixel in range(OUTPUTS // unit[1]):
-                b.prefetch(b.around(here, pixel * layout.pitch * s.item), n == len(coming) - 1)
+                b.prefetch(b.around(here, pixel * layout.pitch * s.item))
 
     def _places(self, first: Value, number: Value) -> dict[int, Value]:
         """Where the products of tile ``first`` + ``number`` lie in each kind of planes, from a plane's beginning on.
