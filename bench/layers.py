@@ -73,6 +73,7 @@ CASES = (
     Case(64, 64, 32, 64, groups=64),
     Case(64, 256, 8, 256, groups=256),
     Case(64, 64, 32, 64, stride=2, groups=64),
+    Case(32, 64, 32, 64, stride=2, groups=64),
     Case(64, 64, 32, 64, kernel=5, padding=2, groups=64),
     Case(64, 64, 32, 64, kernel=7, padding=3, groups=64),
 )
