@@ -40,6 +40,13 @@ def test_the_rows_of_lenet() -> None:
     assert vg.summary(LENET, (28, 28, 1), dtype="float64").memory == 2 * found.memory
 
 
+def test_a_deep_model_sees_as_far_as_its_layers_add_up_to() -> None:
+    """Deeper than Python calls itself."""
+    found = vg.summary([Conv2D(1, 3, padding=1) for _ in range(1500)], (4096, 4096, 1))
+    assert [row.receptive_field for row in found.rows[::500]] == [(3, 3), (1003, 1003), (2003, 2003)]
+    assert found.rows[-1].receptive_field == (3001, 3001)
+
+
 def influence(model: vg.Sequential, shape: tuple[int, int, int]) -> tuple[int, int]:
     """The rows and columns of the image that move some one output entry, found by moving each pixel."""
     program = vg.compile(model, shape, dtype="float64", backend="reference")

@@ -159,14 +159,17 @@ class _Sight:
 
     def seen(self, axis: int, count: int = 1) -> int:
         """Image pixels along an axis (0: height) that ``count`` neighbouring entries can depend on."""
-        if self.reach is None:
-            return count
-        if (axis, count) not in self.known:
-            inside = self.reach(axis, count)
-            most = 0
-            for source in self.sources:
-                most = max(most, source.seen(axis, inside))
-            self.known[axis, count] = most
+        waiting = [(self, count)]  # a stack of its own: models are deeper than Python's
+        while waiting:
+            sight, here = waiting[-1]
+            inside = here if sight.reach is None else sight.reach(axis, here)
+            unknown = [source for source in sight.sources if (axis, inside) not in source.known]
+            if unknown:
+                waiting.extend((source, inside) for source in unknown)
+                continue
+            behind = (source.known[axis, inside] for source in sight.sources)
+            sight.known[axis, here] = here if sight.reach is None else max(behind, default=0)
+            waiting.pop()
         return self.known[axis, count]
 
 
