@@ -212,6 +212,18 @@ def test_ctrl_c_saves_what_was_learned(spawn, tiny: Path, tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["run"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_a_reader_that_leaves_does_not_stop_the_training(spawn, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = spawn("train", tiny, "--epochs", 20, "--out", out, "--backend", "reference")
+    process.stdout.readline()  # as head does
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(timeout=120) == 0, errors
+    assert errors.splitlines() == ["warning: nobody reads the output any more; the work goes on"]
+    assert runs.read(out).training["epochs"] == 20
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_more_ctrl_c_while_it_is_saved(spawn, tiny: Path, tmp_path: Path) -> None:
     process = spawn("train", tiny, "--epochs", 100_000, "--backend", "reference", cwd=tmp_path)

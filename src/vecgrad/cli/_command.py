@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -61,6 +62,17 @@ def backend_option(function: Function) -> Function:
     """``--backend``, for tests and platforms without llvmlite: kept out of the help."""
     kinds = click.Choice(["native", "reference"])
     return click.option("--backend", type=kinds, default="native", hidden=True)(function)
+
+
+def say(text: str) -> None:
+    """A line on stdout, of a command that has something to save: that its reader has left (``| head``) is no reason to stop."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        _show_warning("nobody reads the output any more; the work goes on")
 
 
 def say_json(value: object) -> None:

@@ -6,7 +6,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import click
+from vecgrad.cli._command import say
 
 if TYPE_CHECKING:
     from vecgrad.train import Event
@@ -57,6 +57,6 @@ class Progress:
 
     def _line(self, text: str) -> None:
         if self._bar is None:
-            click.echo(text)
+            say(text)
         else:
             self._bar.console.print(text, highlight=False, markup=False)

@@ -18,6 +18,7 @@ from vecgrad.cli._command import (
     Command,
     backend_option,
     json_option,
+    say,
     say_json,
     threads_option,
 )
@@ -213,9 +214,9 @@ def train(
         seed=seed,
         backend=backend,
     )
-    click.echo(str(dataset))
+    say(str(dataset))
     count = vecgrad.summary(network, dataset.input_shape).parameters
-    click.echo(f"model {chosen.name}: {chosen.about}; {count:,} parameters, {program.optimizer}")
+    say(f"model {chosen.name}: {chosen.about}; {count:,} parameters, {program.optimizer}")
     began = time.perf_counter()
     failure: VecgradError | None = None
     with Interrupts() as interrupts:
@@ -259,15 +260,15 @@ def train(
         with _claimed(place, names) if out is None else nullcontext(place) as place:
             full = program.save(place, history=history, data=noted, metrics=found)
     if history.best_epoch is not None and (measured or failure):
-        click.echo(f"epoch {history.best_epoch} is the best on the validation images")
+        say(f"epoch {history.best_epoch} is the best on the validation images")
     if measured is not None:
-        click.echo(f"test accuracy {measured.accuracy:.4f} ({measured.images:,} images)")
+        say(f"test accuracy {measured.accuracy:.4f} ({measured.images:,} images)")
     epochs_done = "1 epoch" if len(history.epochs) == 1 else f"{len(history.epochs)} epochs"
-    click.echo(f"{epochs_done} in {seconds:.1f} s, {history.images_per_second:,.0f} images/s")
+    say(f"{epochs_done} in {seconds:.1f} s, {history.images_per_second:,.0f} images/s")
     if history.interrupted and failure is None:
         done = (history.last or program).steps
         click.echo(f"interrupted after {done:,} steps; what was learned so far is saved", err=True)
-    click.echo(f"run saved in {place}")
+    say(f"run saved in {place}")
     if failure is not None:
         raise failure
     if as_json:
