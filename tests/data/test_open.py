@@ -33,6 +33,19 @@ def test_arrays_come_out_as_they_went_in() -> None:
     assert str(dataset) == "arrays: 40 training images of 6×5×3, 4 classes"
 
 
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("digits", {"data_format": "channels_last"}, "digits: .*data_format is for arrays .* or a .npz file"),
+        ("digits", {"columns": {"path": "file"}}, "digits: .*columns is for a CSV file"),
+        ((X, Y), {"columns": {"path": "file"}}, "^arrays: read as arrays .*columns is for a CSV file"),
+    ],
+)
+def test_options_for_other_sources_are_refused(source: Any, options: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        data.open(source, **options)
+
+
 def test_arrays_may_bring_a_test_part() -> None:
     dataset = data.open(((X, Y), (X[:7], Y[:7])))
     assert dataset.test_images is not None

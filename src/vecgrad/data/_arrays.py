@@ -26,4 +26,6 @@ def _read(source: Any, options: Options) -> Source:
     return Source("arrays", (train[0], train[1]), test=test, data_format=options.data_format)
 
 
-ARRAYS = Reader("arrays", "arrays (X, y) or ((X, y), (X_test, y_test))", _recognises, _read)
+ARRAYS = Reader(
+    "arrays", "arrays (X, y) or ((X, y), (X_test, y_test))", _recognises, _read, minds=("data_format",)
+)

@@ -226,4 +226,11 @@ def _ordered(labels: set[str]) -> tuple[str, ...]:
     return tuple(sorted(labels))
 
 
-CSV = Reader("csv", "a CSV file with columns path and label (or target)", _recognises, _read, decodes=True)
+CSV = Reader(
+    "csv",
+    "a CSV file with columns path and label (or target)",
+    _recognises,
+    _read,
+    decodes=True,
+    minds=("columns",),
+)

@@ -50,4 +50,10 @@ def _mapped(path: Path) -> NDArray[Any]:
     return array
 
 
-NPY = Reader("npy", "a folder with x_train.npy and y_train.npy (or X.npy, y.npy)", _recognises, _read)
+NPY = Reader(
+    "npy",
+    "a folder with x_train.npy and y_train.npy (or X.npy, y.npy)",
+    _recognises,
+    _read,
+    minds=("data_format",),
+)

@@ -130,4 +130,10 @@ def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return shape, fortran, dtype
 
 
-NPZ = Reader("npz", "a .npz file with x_train, y_train, x_test, y_test (or X, y)", _recognises, _read)
+NPZ = Reader(
+    "npz",
+    "a .npz file with x_train, y_train, x_test, y_test (or X, y)",
+    _recognises,
+    _read,
+    minds=("data_format",),
+)

@@ -204,9 +204,19 @@ def _found(source: object, options: Options) -> tuple[Source, bool]:
     """What is read, and whether from image files."""
     try:
         reader = _reader(source)
+        _check_minded(reader, source, options)
         return reader.read(source, options), reader.decodes
     except OSError as error:
         raise DataError(f"{error.filename or source}: cannot be read: {error.strerror}"[-300:]) from error
+
+
+def _check_minded(reader: Reader, source: object, options: Options) -> None:
+    """Raises ArgumentError for an option that sources of other kinds have a use for."""
+    for option in ("data_format", "columns"):
+        if getattr(options, option) is not None and option not in reader.minds:
+            meant = " or ".join(other.looks_for for other in READERS if option in other.minds)
+            given = source if isinstance(source, (str, os.PathLike)) else reader.name
+            raise ArgumentError(f"{given}: read as {reader.looks_for}; {option} is for {meant}: leave it out")
 
 
 def _reader(source: object) -> Reader:

@@ -57,7 +57,8 @@ class Reader:
 
     ``recognises`` may look at names in the file system and at the first bytes of a file, and raises nothing;
     ``read`` raises DataError for everything that is wrong with a source it has recognised. ``decodes``: its images are
-    files, for which ``size``, ``channels`` and ``broken`` are meant.
+    files, for which ``size``, ``channels`` and ``broken`` are meant. ``minds``: which of ``data_format`` and ``columns`` it
+    looks at.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Reader:
     recognises: Callable[[object], bool]
     read: Callable[[Any, Options], Source]
     decodes: bool = False
+    minds: tuple[str, ...] = ()
 
 
 def holdings(path: Path) -> str:
