@@ -1,6 +1,7 @@
-"""Memory fetched ahead: while products keep the processor busy, what the next step reads or writes comes nearer.
+"""Memory fetched ahead: while products, or a tile's transform, keep the processor busy, what the next step reads or writes
+comes nearer.
 
-A block of tiles takes its pixels from rows that hardware prefetchers do not foresee, and stores its results into lines
+Tiles take their pixels from rows that hardware prefetchers do not foresee, and store their results into lines
 that must be read before they are written. Neither the order of a sum nor a result depends on any of this.
 """
 
