@@ -152,6 +152,11 @@ def test_where_weights_are_streamed_places_are_fetched_beside_the_epilogue(
     assert any("@llvm.prefetch" in block for block in products) == streamed
 
 
+def test_a_tile_of_a_single_vector_has_few_scalars() -> None:
+    """32 registers would hold 27."""
+    assert spec("forward", 16, AVX512).tile == WinogradTile(1, 16, 32)
+
+
 @pytest.mark.parametrize("kind", ["forward", "dx"])
 def test_planes_that_nothing_needs_are_left_out(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
     """Eleven of 36 where maps are 3 × 3: a vector of channels of a tile is stored so many times less."""

@@ -34,6 +34,8 @@ _PACK_NEAR, _PACK_FAR = 250.0, 600.0
 # The parts of a register tile's loads, beside what every tile is charged with, and of the weights that come to it from further
 # away than the first-level cache that take time of their own (from measurements of a dozen tiles on 32 to 256 channels).
 _LOADS, _FETCHED = 0.25, 0.3
+# Scalars of a register tile of a single vector, at most: with more of them products are no slower, but whole layers are.
+_ALONE = 16
 # Tiles of a block, at most; where many inputs make many weights, which are read for each block, and the caches have room.
 _BLOCK, _LARGE_BLOCK = 32, 36
 # It must promise so much less to be used: direct kernels are exact on integers, and cost no transformed weights.
@@ -148,7 +150,9 @@ def gather_tile(inner: int, outer: int, tiles: int, machine: Machine) -> Winogra
     streamed = _FETCHED * plane / _FAR if PLANES * plane > machine.l2 // 2 else 0.0
     found = []
     for vectors in range(1, min(total, 4) + 1):
-        for scalars in range(1, min(most_scalars(machine, vectors, 1), max(tiles, 1)) + 1):
+        most = most_scalars(machine, vectors, 1)
+        most = min(most, max(tiles, 1), _ALONE if vectors == 1 else most)
+        for scalars in range(1, most + 1):
             block = _block(inner, tiles, scalars, machine)
             blocks, rest = divmod(tiles, block)
             groups = blocks * (block // scalars) + -(-rest // scalars)
@@ -185,6 +189,7 @@ def wide_tile(vectors: int, tiles: int, machine: Machine) -> tuple[WinogradTile,
             found.append((cycles * -(-min(tiles, 32) // scalars) / wide, -wide, scalars))
     _, wide, scalars = min(found)
     block = max(min(tiles, 32) // scalars, 1) * scalars
+    # Of 64 channels weights and a block of inputs take 0.9 MB.
     chunk = 64 if machine.l2 >= 1 << 20 else 32
     return WinogradTile(-wide, scalars, block), chunk, -(-tiles // block) * block
 
