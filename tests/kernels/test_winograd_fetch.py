@@ -72,6 +72,12 @@ def pixels(
     }
 
 
+def filled(entries: int, dtype: Any = np.float32) -> Any:
+    """An array far from all others: what is fetched beyond its end, or before its beginning, lies in none of them."""
+    apart = 1 << 18
+    return np.ones(entries + 2 * apart, dtype)[apart:-apart]
+
+
 def within(addresses: set[int], array: Any) -> set[int]:
     return {each for each in addresses if 0 <= each - array.ctypes.data < array.nbytes}
 
@@ -86,9 +92,9 @@ def test_pixels_of_tiles_shortly_behind(lab: Any, machine: Machine) -> None:
     """Of x all but the row and the column that the tiles before them have read, of dy all."""
     spec = made(machine)
     lanes, shape = machine.lanes("float32"), Shape(spec, machine)
-    x = np.ones(IMAGES * spec.input.entries, np.float32)
-    dy = np.ones(IMAGES * spec.dy.entries, np.float32)
-    found = fetched(lab, spec, machine, [x, dy, np.zeros(9 * CHANNELS * FILTERS, np.float32)])
+    x = filled(IMAGES * spec.input.entries)
+    dy = filled(IMAGES * spec.dy.entries)
+    found = fetched(lab, spec, machine, [x, dy, filled(9 * CHANNELS * FILTERS)])
     inner = range(5)  # a patch begins a row and a column before its tile
     for array, layout, sides, soon in [
         (x, spec.input, inner, shape.x.soon), (dy, spec.dy, range(4), shape.dy.soon),
@@ -105,10 +111,10 @@ def test_pooled_gradients_and_their_index(lab: Any, machine: Machine) -> None:
     pooled = replace(spec.dy, height=SIDES[0] // 2, width=SIDES[1] // 2)
     spec = replace(spec, unpool=Unpooling(windows, pooled, replace(pooled, dtype="uint8")))
     lanes, shape = machine.lanes("float32"), Shape(spec, machine)
-    x = np.ones(IMAGES * spec.input.entries, np.float32)
-    dy = np.ones(IMAGES * pooled.entries, np.float32)
-    index = np.zeros(IMAGES * pooled.entries, np.uint8)
-    found = fetched(lab, spec, machine, [x, dy, index, np.zeros(9 * CHANNELS * FILTERS, np.float32)])
+    x = filled(IMAGES * spec.input.entries)
+    dy = filled(IMAGES * pooled.entries)
+    index = filled(IMAGES * pooled.entries, np.uint8)
+    found = fetched(lab, spec, machine, [x, dy, index, filled(9 * CHANNELS * FILTERS)])
     grid = shape.grid
     for array, item in ((dy, 4), (index, 1)):
         wanted = {
