@@ -12,6 +12,7 @@ _COMMANDS = {
     "inference": "bench.inference",
     "layers": "bench.layers",
     "shapes": "bench.shapes",
+    "roofline": "bench.roofline",
     "scaling": "bench.scaling",
     "memory": "bench.memory",
     "batch": "bench.batch",
