@@ -213,15 +213,21 @@ def test_ctrl_c_saves_what_was_learned(spawn, tiny: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
-def test_a_reader_that_leaves_does_not_stop_the_training(spawn, tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("both", [False, True], ids=["stdout", "both"])
+def test_a_reader_that_leaves_does_not_stop_the_training(
+    spawn, tiny: Path, tmp_path: Path, both: bool
+) -> None:
     out = tmp_path / "run"
-    process = spawn("train", tiny, "--epochs", 20, "--out", out, "--backend", "reference")
-    process.stdout.readline()  # as head does
-    process.stdout.close()
-    errors = process.stderr.read()
-    assert process.wait(timeout=120) == 0, errors
-    assert errors.splitlines() == ["warning: nobody reads the output any more; the work goes on"]
-    assert runs.read(out).training["epochs"] == 20
+    reading, writing = os.pipe()
+    os.close(reading)
+    streams = {"stdout": writing} | ({"stderr": writing} if both else {})
+    process = spawn("train", tiny, "--epochs", 3, "--out", out, "--backend", "reference", **streams)
+    os.close(writing)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    if not both:
+        assert errors.splitlines() == ["warning: nobody reads the output any more; the work goes on"]
+    assert runs.read(out).training["epochs"] == 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

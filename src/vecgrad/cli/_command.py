@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -69,10 +69,17 @@ def say(text: str) -> None:
     try:
         click.echo(text)
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-        _show_warning("nobody reads the output any more; the work goes on")
+        _to_nowhere(sys.stdout)
+        try:
+            _show_warning("nobody reads the output any more; the work goes on")
+        except BrokenPipeError:  # they went into one pipe, as with 2>&1
+            _to_nowhere(sys.stderr)
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def say_json(value: object) -> None:
