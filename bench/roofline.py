@@ -2,8 +2,9 @@
 
     python -m bench roofline [--rounds 20] [--json FILE] [NETWORK …]
 
-Call by call of the plan, on one thread: a call takes its multiply-adds at the peak or its bytes at the copy bandwidth of the
-cache level that holds them all, whichever is longer; the roof is the sum. Products of Winograd's algorithm count as they are
+Call by call of the plan, on one thread: a call takes its multiply-adds at the peak or its maps' bytes at the copy bandwidth of
+the cache level that holds them all, whichever is longer; the roof is the sum. What an update or a pack moves is counted, what
+convolutions read of weights is not. Products of Winograd's algorithm count as they are
 formed, its transforms not at all; direct convolutions as in the sum over all taps. Each row is measured in a process of its own.
 """
 
@@ -33,14 +34,9 @@ def measure(network: str, rounds: int, isa: str | None) -> dict[str, Any]:
     timing = compare({"step": lambda: program.step(x, y)}, Ruler(machine, 1), rounds)
     peak, bandwidth = ruler_peak(timing) * 1e9, Bandwidth(machine)
     formed = [_formed(call, net.batch) for call in calls]
-    roof = sum(
-        max(flops / peak, bandwidth.seconds(call.nbytes)) for flops, call in zip(formed, calls, strict=True)
-    )
-    bound = sum(
-        bandwidth.seconds(call.nbytes)
-        for flops, call in zip(formed, calls, strict=True)
-        if bandwidth.seconds(call.nbytes) > flops / peak
-    )
+    both = [(flops / peak, bandwidth.seconds(call.nbytes)) for flops, call in zip(formed, calls, strict=True)]
+    roof = sum(map(max, both))
+    bound = sum(moving for work, moving in both if moving > work)
     return {
         "network": network, "batch": net.batch, "nominal_gflop": sum(call.flops for call in calls) * 1e-9,
         "formed_gflop": sum(formed) * 1e-9, "megabytes": sum(call.nbytes for call in calls) * 1e-6,
