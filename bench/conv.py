@@ -19,7 +19,8 @@ from typing import Literal
 
 from bench.loaded import Loaded, filled
 from bench.peak import Peak
-from vecgrad.kernels import algorithm
+from vecgrad.kernels import algorithm, summed
+from vecgrad.kernels.reasons import Algorithm
 from vecgrad.plan.accumulate import BESIDE
 from vecgrad.runtime.host import host_machine
 from vecgrad.spec.geometry import Conv, PaddingLike, window
@@ -95,7 +96,7 @@ class Run:
 
 
 def runs(
-    case: Case, machine: Machine, dtype: str, batch: int | None = None, kind: algorithm.Algorithm = "auto"
+    case: Case, machine: Machine, dtype: str, batch: int | None = None, kind: Algorithm = "auto"
 ) -> Iterator[Run]:
     """The three directions, all images one chunk of a larger batch, so that no kernel cuts a single image into tasks.
 
@@ -124,7 +125,7 @@ def runs(
         yield _run(name, Loaded(found.spec, machine, arrays), images, flops)
     arrays = [operands[x], operands[y], filled(weights, dtype, 5)]
     by_blocks = weights > BESIDE
-    summed = algorithm.weight_gradient(
+    gradient = summed.weight_gradient(
         conv,
         x,
         y,
@@ -135,9 +136,9 @@ def runs(
         algorithm=kind,
     ).spec
     if not by_blocks:
-        yield _run("dw", Loaded(summed, machine, arrays), images, flops)
+        yield _run("dw", Loaded(gradient, machine, arrays), images, flops)
         return
-    cut = replace(summed, slab_stride=weights)
+    cut = replace(gradient, slab_stride=weights)
     parts = Loaded(cut, machine, arrays, (float(images),))
     yield Run("dw", lambda: parts.tasks(cut.tasks), flops)
 

@@ -16,8 +16,8 @@ from vecgrad.kernels import registry
 from vecgrad.kernels._dw_ahead import Region
 from vecgrad.kernels._dw_shape import DwShape
 from vecgrad.kernels._dw_tile import dw_blocks, dw_tile, pixelwise
-from vecgrad.kernels.algorithm import weight_gradient
 from vecgrad.kernels.choose import dw_spec
+from vecgrad.kernels.summed import weight_gradient
 from vecgrad.kernels.taps import gather_axes
 from vecgrad.plan.accumulate import image_groups
 from vecgrad.reference import ops

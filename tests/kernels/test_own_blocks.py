@@ -12,7 +12,7 @@ from tests.corpus import Case
 from tests.kernels.test_conv import Operands
 from tests.kernels.test_winograd import Operands as Winograd
 
-from vecgrad.kernels import algorithm
+from vecgrad.kernels import summed
 from vecgrad.kernels._winograd_grid import Grid
 from vecgrad.kernels.choose import dw_spec
 from vecgrad.spec.kernel import ConvDwSpec, FlatMapSpec, WeightBlocks, WinogradDwSpec
@@ -77,10 +77,10 @@ def test_own_blocks_are_the_slabs(lab: Any, name: str, wide: int) -> None:
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ("1x1", "strided")])
 def test_own_blocks_are_winograds_slabs(lab: Any, name: str, wide: int) -> None:
     a = Winograd(lab, spec_machine(lab), CASES[name])
-    spec = algorithm.winograd_dw_spec(
+    spec = summed.winograd_dw_spec(
         a.conv, a.x_layout, a.y_layout, a.machine, images=max(a.n, 1), by_blocks=True
     )
-    spec = algorithm.at_groups(replace(spec, k_block=wide * spec.k_block), 1, max(a.n, 1))
+    spec = summed.at_groups(replace(spec, k_block=wide * spec.k_block), 1, max(a.n, 1))
     arrays = [lab.stored(a.x_layout, a.x), lab.stored(a.y_layout, a.dy)]
     wanted = slab(lab, spec, arrays, a.n)
     np.testing.assert_array_equal(slab(lab, replace(spec, own=True), arrays, a.n), wanted)
@@ -96,10 +96,10 @@ def test_own_blocks_are_winograds_slabs(lab: Any, name: str, wide: int) -> None:
 def test_output_channels_in_turns_have_the_same_bits(lab: Any, name: str, turns: int) -> None:
     """And what a group without images would read is not there."""
     a = Winograd(lab, spec_machine(lab), CASES[name])
-    spec = algorithm.winograd_dw_spec(
+    spec = summed.winograd_dw_spec(
         a.conv, a.x_layout, a.y_layout, a.machine, images=max(a.n, 1), by_blocks=True
     )
-    spec = algorithm.at_groups(spec, 1, max(a.n, 1))
+    spec = summed.at_groups(spec, 1, max(a.n, 1))
     block = max(a.n, 1) * Grid(a.y_layout.height, a.y_layout.width).tiles
     turns = min(turns, spec.k_blocks)
     spec = replace(spec, tile=replace(spec.tile, block=block), k_block=turns * spec.k_block)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vecgrad.kernels import algorithm, registry
+from vecgrad.kernels import algorithm, registry, summed
 from vecgrad.reference import ops
 from vecgrad.spec.geometry import Conv, window
 from vecgrad.spec.kernel import Unpooling
@@ -56,11 +56,11 @@ class Unpooled:
         return self.lab.loaded(self.x_layout, self.lab.run(spec, self.machine, operands, self.n)[-1])
 
     def dw(self, unpooled: bool, groups: int = 0) -> Any:
-        spec = algorithm.winograd_dw_spec(
+        spec = summed.winograd_dw_spec(
             self.conv, self.x_layout, self.y_layout, self.machine, images=max(self.n, 1), by_blocks=groups > 0
         )
         if groups:
-            spec = algorithm.at_groups(spec, groups, self.n, self.w.size)
+            spec = summed.at_groups(spec, groups, self.n, self.w.size)
         spec = replace(spec, unpool=self.unpool if unpooled else None)
         slab = np.full(self.w.size * max(groups, 1), np.nan, np.float32)
         operands = [self.lab.stored(self.x_layout, self.x), *self.gradient(unpooled)]
@@ -114,5 +114,5 @@ def test_what_is_read_is_the_pooled_gradient() -> None:
     conv = Conv(window((8, 8), 3, padding=1), 32, 32)
     spec, _ = algorithm.winograd_spec(conv, "dx", layout, layout, AVX512)
     assert registry.chosen(replace(spec, unpool=unpool), AVX512).bytes_read == 4 * 4 * 32 * (4 + 1)
-    dw = algorithm.winograd_dw_spec(conv, layout, layout, AVX512, images=4, by_blocks=False)
+    dw = summed.winograd_dw_spec(conv, layout, layout, AVX512, images=4, by_blocks=False)
     assert registry.chosen(replace(dw, unpool=unpool), AVX512).bytes_read == 32 * (64 * 4 + 16 * 5)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.corpus import Case
 
 from vecgrad.kernels import _winograd_steps as steps
-from vecgrad.kernels import algorithm, choose, registry
+from vecgrad.kernels import algorithm, choose, registry, summed
 from vecgrad.kernels.offer import Offer, Refusal
 from vecgrad.reference import ops
 from vecgrad.spec.geometry import Conv, window
@@ -100,7 +100,7 @@ class Operands:
     def dw(self, *, tile: WinogradTile | None = None, groups: int = 0, wide: int = 1) -> Any:
         """groups: of images, as tasks whose slabs lie further apart than they are long; 0: one chunk. wide: blocks that a task
         takes."""
-        spec = algorithm.winograd_dw_spec(
+        spec = summed.winograd_dw_spec(
             self.conv, self.x_layout, self.y_layout, self.machine, images=max(self.n, 1), by_blocks=groups > 0
         )
         spec = spec if tile is None else replace(spec, tile=tile)
@@ -110,7 +110,7 @@ class Operands:
             slab = np.full(self.w.size, np.nan, np.float32)
             return self.lab.run(spec, self.machine, [*operands, slab], self.n)[-1].reshape(self.w.shape)
         stride = self.w.size + 5
-        found = algorithm.at_groups(spec, groups, self.n, stride)
+        found = summed.at_groups(spec, groups, self.n, stride)
         slabs = np.full(groups * stride, np.nan, np.float32)
         for task in range(found.tasks):
             arrays = [*operands, slabs]
@@ -379,7 +379,7 @@ def test_offers_and_refusals(machine: Machine) -> None:
     def answers(conv: Conv, dtype: str = "float32") -> list[Offer | Refusal]:
         x, y = Layout(*conv.in_shape, 64, dtype), Layout(*conv.out_shape, 64, dtype)
         spec, _ = algorithm.winograd_spec(conv, "forward", x, y, machine)
-        dw = algorithm.winograd_dw_spec(conv, x, y, machine, images=1, by_blocks=False)
+        dw = summed.winograd_dw_spec(conv, x, y, machine, images=1, by_blocks=False)
         return [*registry.candidates(spec, machine), *registry.candidates(dw, machine)]
 
     for answer in answers(Conv(window((8, 8), 3), 64, 64)):

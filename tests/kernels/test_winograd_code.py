@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.kernels.test_conv_code import HOT_BYTES, bodies, loops
 
-from vecgrad.kernels import algorithm, registry
+from vecgrad.kernels import algorithm, registry, summed
 from vecgrad.kernels._winograd_grid import Needed
 from vecgrad.kernels._winograd_shape import Shape
 from vecgrad.spec.geometry import Conv, window
@@ -34,8 +34,8 @@ def spec(kind: str, channels: int, machine: Machine) -> Any:
     layout = Layout(16, 16, channels, machine.pitch(channels, "float32"))
     if kind == "dw":
         by_blocks = channels > 16
-        found = algorithm.winograd_dw_spec(conv, layout, layout, machine, images=8, by_blocks=by_blocks)
-        return algorithm.at_groups(found, 1, 8) if by_blocks else found
+        found = summed.winograd_dw_spec(conv, layout, layout, machine, images=8, by_blocks=by_blocks)
+        return summed.at_groups(found, 1, 8) if by_blocks else found
     return algorithm.winograd_spec(conv, kind, layout, layout, machine, images=8)[0]  # type: ignore[arg-type]
 
 
@@ -94,7 +94,7 @@ def test_hot_loops_of_output_channels_in_turns(lab: Any, any_machine: Machine) -
     """A single block of tiles of wide layers, as a plan cuts them."""
     conv = Conv(window((4, 4), 3, padding="same"), 512, 512)
     layout = Layout(4, 4, 512, 512)
-    found = algorithm.weight_gradient(
+    found = summed.weight_gradient(
         conv, layout, layout, any_machine, images=32, batch=32, groups=lambda *_: 1, algorithm="auto"
     ).spec
     assert isinstance(found, WinogradDwSpec)

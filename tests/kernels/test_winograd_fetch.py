@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vecgrad.kernels import algorithm, registry
+from vecgrad.kernels import algorithm, registry, summed
 from vecgrad.kernels._winograd_grid import Grid
 from vecgrad.kernels._winograd_shape import Shape as Gathered
 from vecgrad.kernels.winograd_dw import Shape
@@ -85,7 +85,7 @@ def within(addresses: set[int], array: Any) -> set[int]:
 def made(machine: Machine) -> Any:
     conv = Conv(window(SIDES, 3, padding="same"), CHANNELS, FILTERS)
     x, dy = (Layout(*SIDES, c, machine.pitch(c, "float32")) for c in (CHANNELS, FILTERS))
-    return algorithm.winograd_dw_spec(conv, x, dy, machine, images=IMAGES, by_blocks=False)
+    return summed.winograd_dw_spec(conv, x, dy, machine, images=IMAGES, by_blocks=False)
 
 
 def test_pixels_of_tiles_shortly_behind(lab: Any, machine: Machine) -> None:

@@ -96,5 +96,5 @@ def dw_spec(
 def _pack(
     conv: Conv, direction: Literal["forward", "dx"], tile: Tile, output: Layout, machine: Machine
 ) -> PackSpec:
-    spec = PackSpec(conv, direction, tile.vectors * machine.lanes(output.dtype), 1, output.dtype)
+    spec = PackSpec(conv, direction, tile.vectors * machine.lanes(output.dtype), dtype=output.dtype)
     return replace(spec, tasks=max(1, min(_PACK_TASKS, spec.entries // _PACK_ENTRIES)))

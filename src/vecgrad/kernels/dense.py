@@ -205,7 +205,7 @@ class _Generator:
     def _turned(self, first: Value, count: int) -> None:
         """The same of a data gradient: squares of a vector by a vector."""
         b, spec, shape = self.b, self.spec, self.shape
-        as_pack = PackSpec(spec.conv, "dx", shape.block, 1, spec.output.dtype)
+        as_pack = PackSpec(spec.conv, "dx", shape.block, dtype=spec.output.dtype)
         with b.loop(0, shape.block, step=b.lanes) as part, b.loop(0, count, step=b.lanes) as inner:
             c, k = b.add(self.channel, part.i), b.add(first, inner.i)
             square = Square(b, as_pack, b.sub(spec.outer, c), b.sub(spec.inner, k))

@@ -61,7 +61,7 @@ class Shape:
         """The order of the weights."""
         width = self.vectors * self.lanes
         dtype = self.spec.output.dtype
-        return SlidePackSpec(self.spec.conv, self.direction, self.spec.tile.channels, width, 1, dtype)
+        return SlidePackSpec(self.spec.conv, self.direction, self.spec.tile.channels, width, dtype=dtype)
 
 
 def offer(spec: SlideSpec, machine: Machine) -> Offer | Refusal:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from vecgrad.graph.nodes import Graph, Ref
-from vecgrad.kernels import algorithm
-from vecgrad.kernels.algorithm import Algorithm
+from vecgrad.kernels import algorithm, summed
+from vecgrad.kernels.reasons import Algorithm
 from vecgrad.plan import channels, elementwise
 from vecgrad.plan.accumulate import Accumulator, image_groups
 from vecgrad.plan.again import beside, in_one_phase
@@ -22,11 +22,9 @@ from vecgrad.spec.geometry import Conv, Window
 from vecgrad.spec.kernel import (
     Epilogue,
     KernelSpec,
-    PackSpec,
     Pooling,
-    SlidePackSpec,
     Unpooling,
-    WinogradPackSpec,
+    WeightsSpec,
 )
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Operand, scalars
@@ -57,7 +55,7 @@ class Lowering:
         self.algorithm: Algorithm = algorithm
         self.weights_change = False
         self.accumulators: list[Accumulator] = []
-        self.packs: dict[tuple[int, PackSpec | SlidePackSpec | WinogradPackSpec], Buffer] = {}
+        self.packs: dict[tuple[int, WeightsSpec], Buffer] = {}
         self.pack_calls: list[DraftCall] = []
         # What depends on parameters alone is no work of a step: it is made when these change, before the packs.
         self.constant_calls: list[DraftCall] = []
@@ -275,7 +273,7 @@ class Lowering:
         else:
             self.draft.over_images(call)
 
-    def _pack(self, weights: Stored, pack: PackSpec | SlidePackSpec | WinogradPackSpec) -> Buffer:
+    def _pack(self, weights: Stored, pack: WeightsSpec) -> Buffer:
         """The packed weights; made once for each weights and order. Packs of parameters are made when these change."""
         key = (id(weights.buffer), pack)
         if key not in self.packs:
@@ -301,7 +299,7 @@ class Lowering:
             conv, layout = flat, flat_layout(layout)
         length = size(conv.weight_shape)
         batch, by_chunks = self.draft.batch_size, beside(conv)
-        found = algorithm.weight_gradient(
+        found = summed.weight_gradient(
             conv, layout, dy, self.machine, images=self.draft.images_per_chunk, batch=batch,
             groups=None if by_chunks else lambda blocks, least, most: image_groups(blocks, batch, least, most),
             algorithm=self.algorithm,

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from vecgrad.graph.nodes import Graph
 from vecgrad.graph.verify import verify
-from vecgrad.kernels.algorithm import Algorithm
 from vecgrad.kernels.offer import Refusal
+from vecgrad.kernels.reasons import Algorithm
 from vecgrad.kernels.registry import candidates, cheapest, kernel_of
 from vecgrad.plan.accumulate import slabs_for
 from vecgrad.plan.again import computed_again

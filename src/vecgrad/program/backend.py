@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from vecgrad.graph.build import Wanted
-from vecgrad.kernels.algorithm import Algorithm
+from vecgrad.kernels.reasons import Algorithm
 
 if TYPE_CHECKING:
     from vecgrad.program.shortcut import Shortcut

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vecgrad.kernels.algorithm import Algorithm
+from vecgrad.kernels.reasons import Algorithm
 from vecgrad.layers import Layer, Sequential, Sigmoid, Softmax, Symbol
 from vecgrad.layers.composite import ending
 from vecgrad.losses import LOSSES, BinaryCrossEntropy, CrossEntropy, Loss, by_name

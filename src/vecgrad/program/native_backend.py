@@ -10,7 +10,7 @@ import numpy as np
 
 from vecgrad.graph.build import Wanted, record
 from vecgrad.kernels import registry
-from vecgrad.kernels.algorithm import Algorithm
+from vecgrad.kernels.reasons import Algorithm
 from vecgrad.layers import Layer
 from vecgrad.losses import Loss
 from vecgrad.plan import BASES, Plan, make

@@ -9,7 +9,7 @@ import numpy as np
 
 from vecgrad.graph.build import Wanted, run
 from vecgrad.graph.eager import EagerEmitter, EagerValue
-from vecgrad.kernels.algorithm import Algorithm
+from vecgrad.kernels.reasons import Algorithm
 from vecgrad.layers import Layer
 from vecgrad.losses import Loss
 from vecgrad.program.flat import FlatLayout

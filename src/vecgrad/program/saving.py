@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vecgrad.data import Dataset
-from vecgrad.kernels.algorithm import Algorithm
+from vecgrad.kernels.reasons import Algorithm
 from vecgrad.program.compiling import compile
 from vecgrad.program.program import Program
 from vecgrad.runs import Run, read, write

@@ -110,12 +110,14 @@ PLAIN = Epilogue()
 class WeightsSpec(KernelSpec):
     """Base of what puts weights into the order in which a convolution reads them, block by block of the channels it writes.
 
-    block: channels of a block; the last one of a group is filled with zeros.
+    block: channels of a block; the last one of a group is filled with zeros. Mode *tasks*, ``tasks`` of them.
     """
 
     conv: Conv
     direction: Literal["forward", "dx"]
     block: int
+    tasks: int = field(default=1, kw_only=True)
+    dtype: str = field(default="float32", kw_only=True)
 
     @property
     def inner(self) -> int:

@@ -39,9 +39,6 @@ class PackSpec(WeightsSpec):
     The last block of a group is filled with zeros. Mode *tasks*, ``tasks`` of them.
     """
 
-    tasks: int = 1
-    dtype: str = "float32"
-
     @property
     def block_entries(self) -> int:
         return self.conv.window.taps * self.inner * self.block

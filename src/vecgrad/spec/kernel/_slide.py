@@ -30,8 +30,6 @@ class SlidePackSpec(WeightsSpec):
     """
 
     width: int
-    tasks: int = 1
-    dtype: str = "float32"
 
     @property
     def block_entries(self) -> int:

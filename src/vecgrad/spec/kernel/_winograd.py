@@ -31,9 +31,6 @@ class WinogradPackSpec(WeightsSpec):
     36 planes of a block lie ``plane`` entries apart. Channels beyond the last one are zeros.
     """
 
-    tasks: int = 1
-    dtype: str = "float32"
-
     @property
     def plane(self) -> int:
         """Entries from a plane to the next: a line more than it has, so that planes share no cache sets."""
