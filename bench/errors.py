@@ -21,7 +21,7 @@ from bench._report import Report, head, isa_option, output_options
 from bench.conv import Case
 
 # What a kernel may have of PyTorch's L2 error, and Winograd's forward pass at all for normal numbers.
-FACTORS = {"direct": 2.0, "winograd": 6.0}
+FACTORS = {"direct": 2.0, "strassen": 4.0, "winograd": 6.0}
 FORWARD_AT_MOST = 5e-6
 
 # Layers with the number of their images.
@@ -103,7 +103,7 @@ def measure(case: dict[str, Any], images: int, numbers: str, isa: str | None) ->
 
 
 def algorithm_of(row: dict[str, Any]) -> str:
-    return "winograd" if "winograd" in row["kernel"] else "direct"
+    return next((name for name in ("winograd", "strassen") if name in row["kernel"]), "direct")
 
 
 def judged(row: dict[str, Any], numbers: str) -> dict[str, Any]:

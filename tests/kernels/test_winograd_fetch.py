@@ -41,7 +41,9 @@ def noting(spec: KernelSpec, machine: Machine) -> str:
     return text.replace("@llvm.prefetch.p0(", "@note(") + _NOTES
 
 
-def fetched(lab: Any, spec: KernelSpec, machine: Machine, operands: list[Any]) -> set[int]:
+def fetched(
+    lab: Any, spec: KernelSpec, machine: Machine, operands: list[Any], images: int = IMAGES
+) -> set[int]:
     """The addresses that the kernel fetches while it works on ``operands``."""
     function = lab.function(spec, machine, noting)
     engine = lab.engine(spec, machine, noting)
@@ -50,7 +52,7 @@ def fetched(lab: Any, spec: KernelSpec, machine: Machine, operands: list[Any]) -
     pointers = (ctypes.c_void_p * len(operands))(*(each.ctypes.data for each in operands))
     scratch = np.zeros(registry.scratch_bytes(spec, machine) + 64, np.uint8)
     start = scratch.ctypes.data + -scratch.ctypes.data % 64
-    function(pointers, (ctypes.c_double * 1)(), start, 0, IMAGES)
+    function(pointers, (ctypes.c_double * 1)(), start, 0, images)
     assert 0 < count.value < MOST
     noted = (ctypes.c_int64 * count.value).from_address(engine.get_global_value_address("noted"))
     return set(noted)
@@ -73,9 +75,11 @@ def pixels(
 
 
 def filled(entries: int, dtype: Any = np.float32) -> Any:
-    """An array far from all others: what is fetched beyond its end, or before its beginning, lies in none of them."""
+    """An array far from all others, and aligned: what is fetched beyond its end, or before its beginning, lies in none of them."""
     apart = 1 << 18
-    return np.ones(entries + 2 * apart, dtype)[apart:-apart]
+    memory = np.ones(entries + 2 * apart, dtype)
+    start = apart + -memory.ctypes.data % 64 // memory.itemsize
+    return memory[start : start + entries]
 
 
 def within(addresses: set[int], array: Any) -> set[int]:

@@ -1,4 +1,4 @@
-"""Which algorithm computes a convolution or its data gradient: gather, sliding window, Winograd or depthwise, from shapes
+"""Which algorithm computes a convolution or its data gradient: gather, sliding window, Winograd, Strassen or depthwise, from shapes
 and the batch alone.
 
 An algorithm is part of the bits, so neither the machine nor a timing has a say: equal programs choose alike
@@ -12,8 +12,9 @@ from typing import Literal, TypeVar
 
 from vecgrad.kernels import _pooled as _pooling
 from vecgrad.kernels import _slide_tile as sliding
+from vecgrad.kernels import _strassen_cost as strassen_cost
 from vecgrad.kernels import _winograd_cost as cost
-from vecgrad.kernels import _within, choose, dense, depthwise, slide, winograd
+from vecgrad.kernels import _within, choose, dense, depthwise, slide, strassen, winograd
 from vecgrad.kernels._depthwise_tile import refusal as _not_depthwise
 from vecgrad.kernels._gather_tile import gather_cycles
 from vecgrad.kernels._winograd_tiles import Grid
@@ -30,6 +31,9 @@ from vecgrad.spec.kernel import (
     SlideDxSpec,
     SlidePackSpec,
     SlideSpec,
+    StrassenDxSpec,
+    StrassenPackSpec,
+    StrassenSpec,
     Unpooling,
     WeightsSpec,
     WinogradDwSpec,
@@ -38,12 +42,13 @@ from vecgrad.spec.kernel import (
     WinogradSpec,
 )
 from vecgrad.spec.machine import Machine
-from vecgrad.spec.tensor import Layout
+from vecgrad.spec.tensor import Layout, size
 
 _Spec = TypeVar("_Spec", bound=KernelSpec)
 
 # Weights in the domain that are larger than this should meet so many tiles at a time: where chunks of images have fewer,
-# the layer becomes tasks of several chunks' images, and those are cut by channels until there are tasks enough.
+# the layer becomes tasks of several chunks' images, and those are cut by channels until there are tasks enough. Strassen's
+# products should meet as many pairs of pixels.
 _LARGE = 1024 * 1024
 _TILES = 32
 _TASKS = 8
@@ -60,7 +65,7 @@ class Gathered:
     tasks it is cut into (0: chunks of images), and what was not chosen, with the reason. not_pooled: why the spec leaves the
     epilogue's pooling to a pass of its own."""
 
-    spec: ConvSpec | ConvDxSpec | DenseSpec | DepthwiseSpec | SlideSpec | WinogradSpec
+    spec: ConvSpec | ConvDxSpec | DenseSpec | DepthwiseSpec | SlideSpec | StrassenSpec | WinogradSpec
     pack: WeightsSpec | None
     tasks: int = 0
     refused: tuple[str, ...] = ()
@@ -92,7 +97,7 @@ def gather(
     if not _not_depthwise(conv):
         return _depthwise(asked)
     refused: tuple[str, ...] = ()
-    for name, family in (("winograd", _winograd), ("slide", _slide)):
+    for name, family in (("winograd", _winograd), ("strassen", _strassen), ("slide", _slide)):
         found = family(asked, algorithm)
         if isinstance(found, Gathered):
             return replace(found, refused=refused + found.refused)
@@ -167,6 +172,35 @@ def _winograd(asked: _Asked, algorithm: Algorithm) -> Gathered | str:
     return Gathered(spec, pack, spec.tasks if groups else 0, refused, not_pooled)
 
 
+def _strassen(asked: _Asked, algorithm: Algorithm) -> Gathered | str:
+    """By Strassen's algorithm, in chunks of images or, where these have few pixels, in tasks as Winograd's; or why not."""
+    conv, batch = asked.conv, asked.batch
+    if reason := strassen_cost.refusal(conv, asked.output.dtype) or asked_for(algorithm):
+        return reason
+    if batch == 1:
+        return "one image, which tasks share"
+    pairs = size(conv.window.in_size) // 2
+    together, groups, parts = asked.images, 0, 1
+    if together * pairs < _TILES and together < batch:
+        together = min(-(-_TILES // pairs), batch)
+        groups = -(-batch // together)
+        while groups * parts < _TASKS and parts * 64 < asked.output.channels:
+            parts *= 2
+    cycles, direct_cycles = (
+        strassen_cost.cycles(conv, asked.direction, batch, parts),
+        strassen_cost.direct_cycles(conv),
+    )
+    if cycles > strassen_cost.WORTH * direct_cycles:
+        return comparison(cycles, direct_cycles)
+    epilogue, not_pooled = asked.pooled("strassen")
+    spec, pack = strassen_spec(
+        conv, asked.direction, asked.input, asked.output, asked.machine, epilogue=epilogue, scalars=asked.scalars,
+        images=together, image_groups=groups, parts=parts,
+    )  # fmt: skip
+    refused = (f"{asked.name}.direct: {comparison(direct_cycles, cycles)}",)
+    return Gathered(spec, pack, spec.tasks if groups else 0, refused, not_pooled)
+
+
 def _depthwise(asked: _Asked) -> Gathered:
     """Channel by channel. The sums are the direct kernel's, to the bit."""
     epilogue, not_pooled = asked.pooled("depthwise")
@@ -221,6 +255,20 @@ def slide_spec(
     tile = sliding.slide_tile(conv, direction, output.dtype, machine)
     spec = kind(conv, input, output, tile, epilogue, scalars)
     return spec, slide.Shape(spec, machine).pack
+
+
+def strassen_spec(
+    conv: Conv, direction: Literal["forward", "dx"], input: Layout, output: Layout, machine: Machine, *,
+    epilogue: Epilogue = _PLAIN, scalars: tuple[str, ...] = (), images: int = 1, image_groups: int = 0, parts: int = 1,
+) -> tuple[StrassenSpec, StrassenPackSpec]:  # fmt: skip
+    """Strassen's kernel and its pack; arguments as of ``winograd_spec``."""
+    kind = StrassenSpec if direction == "forward" else StrassenDxSpec
+    inner, outer = input.channels, output.channels
+    tile = strassen_cost.tile(inner, outer, images * size(conv.window.in_size) // 2, machine)
+    spec = kind(conv, input, output, tile, epilogue=epilogue, scalars=scalars)
+    if image_groups:
+        spec = replace(spec, mode="blocks", image_groups=image_groups, images_per_group=images, parts=parts)
+    return spec, strassen.pack(spec, machine)
 
 
 def winograd_spec(

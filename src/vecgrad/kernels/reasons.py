@@ -20,6 +20,7 @@ def comparison(cycles: float, chosen: float) -> str:
 
 
 def note(kernel: str, conv: Conv, reason: str) -> tuple[str, ...]:
-    """Refusals that say something: nobody expects Winograd's algorithm of a product of matrices."""
-    said = reason and conv.window.taps > 1 and conv.window.out_size != (1, 1)
+    """Refusals that say something: nobody expects Strassen's algorithm of more than a product of matrices, and others of one."""
+    matrices = conv.window.taps == 1
+    said = reason and matrices == kernel.endswith(".strassen") and conv.window.out_size != (1, 1)
     return (f"{kernel}: {reason}",) if said else ()

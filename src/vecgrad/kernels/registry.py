@@ -28,6 +28,8 @@ from vecgrad.kernels import (
     reduce,
     slide,
     slide_pack,
+    strassen,
+    strassen_pack,
     winograd,
     winograd_dw,
     winograd_pack,
@@ -109,6 +111,11 @@ KERNELS: tuple[Kernel, ...] = (
         winograd_pack.generate,
         winograd_pack.scratch_bytes,
     ),
+    Kernel("conv.strassen", specs.StrassenSpec, strassen.offer, strassen.generate, strassen.scratch_bytes),
+    Kernel(
+        "conv_dx.strassen", specs.StrassenDxSpec, strassen.offer, strassen.generate, strassen.scratch_bytes
+    ),
+    Kernel("strassen.pack", specs.StrassenPackSpec, strassen_pack.offer, strassen_pack.generate),
     Kernel("slide.pack", specs.SlidePackSpec, slide_pack.offer, slide_pack.generate),
     Kernel("conv.pack", specs.PackSpec, pack.offer, pack.generate),
     Kernel("peak.chains", specs.PeakSpec, peak.offer, peak.generate),

@@ -35,6 +35,12 @@ from vecgrad.spec.kernel._elementwise import (
 )
 from vecgrad.spec.kernel._pool import AvgPoolDxSpec, AvgPoolSpec, MaxPoolDxSpec, MaxPoolSpec
 from vecgrad.spec.kernel._slide import SlideDxSpec, SlidePackSpec, SlideSpec, SlideTile
+from vecgrad.spec.kernel._strassen import (
+    StrassenDxSpec,
+    StrassenPackSpec,
+    StrassenSpec,
+    StrassenTile,
+)
 from vecgrad.spec.kernel._winograd import (
     WinogradDwSpec,
     WinogradDxSpec,
@@ -82,6 +88,10 @@ __all__ = [
     "SlidePackSpec",
     "SlideSpec",
     "SlideTile",
+    "StrassenDxSpec",
+    "StrassenPackSpec",
+    "StrassenSpec",
+    "StrassenTile",
     "Tile",
     "Unpooling",
     "WeightBlocks",
