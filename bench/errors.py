@@ -39,6 +39,7 @@ CASES: tuple[tuple[Case, int], ...] = (
     (Case(64, 64, 14, kernel=1, padding=0), 32),
     (Case(512, 128, 14, kernel=1, padding=0), 16),
     (Case(512, 512, 28, kernel=1, padding=0), 32),
+    (Case(512, 512, 4, kernel=1, padding=0), 32),
 )
 NUMBERS = ("normal", "rectified", "positive")
 

@@ -2,10 +2,11 @@
 
     python -m bench layers [--threads 1] [--isa avx2] [--only 64] [--in-cache] [--rounds 20] [--json FILE]
 
-Flops are nominal: padding, idle lanes and Winograd's savings are not counted, so a share may pass 1. The share is of the
-kernel with its weights packed, as in a training step, where the update packs them; the ratio to PyTorch, which packs
-at every call, counts vecgrad's packing too. Bytes are x, w and dy once each; where moving them at this machine's copy
-bandwidth takes longer than the flops at the peak, the level they come from binds, and the share of that roof is shown.
+Flops are nominal: padding, idle lanes and what Winograd's and Strassen's algorithms save are not counted, so a share may
+pass 1. The share is of the kernel with its weights packed, as in a training step, where the update packs them; the ratio
+to PyTorch, which packs at every call, counts vecgrad's packing too. Bytes are x, w and dy once each; where moving them at
+this machine's copy bandwidth takes longer than the flops at the peak, the level they come from binds, and the share of
+that roof is shown.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ CASES = (
     Case(8, 3, 224, 64, kernel=7, stride=2, padding=3),
     Case(8, 256, 56, 64, kernel=1, padding=0),
     Case(64, 64, 16, 256, kernel=1, padding=0),
+    Case(64, 128, 16, 128, kernel=1, padding=0),
+    Case(64, 512, 4, 512, kernel=1, padding=0),
     Case(32, 64, 32, 64, padding=2, dilation=2),
     Case(64, 64, 32, 64, groups=64),
     Case(64, 256, 8, 256, groups=256),

@@ -4,8 +4,8 @@
 
 Call by call of the plan, on one thread: a call takes its multiply-adds at the peak or its maps' bytes at the copy bandwidth of
 the cache level that holds them all, whichever is longer; the roof is the sum. What an update or a pack moves is counted, what
-convolutions read of weights is not. Products of Winograd's algorithm count as they are
-formed, its transforms not at all; direct convolutions as in the sum over all taps. Each row is measured in a process of its own.
+convolutions read of weights is not. Products of Winograd's and Strassen's algorithms count as they are formed, their
+transforms and sums not at all; direct convolutions as in the sum over all taps. Each row is measured in a process of its own.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def measure(network: str, rounds: int, isa: str | None) -> dict[str, Any]:
 
 
 def _formed(call: Any, batch: int) -> float:
-    """Flops of a call, of Winograd's products those that are formed."""
+    """Flops of a call, of Winograd's and Strassen's products those that are formed."""
     from vecgrad.kernels._winograd_grid import Grid, Needed
-    from vecgrad.spec.kernel import WinogradDwSpec, WinogradSpec
+    from vecgrad.spec.kernel import StrassenSpec, WinogradDwSpec, WinogradSpec
 
     spec = call.spec
     if isinstance(spec, WinogradDwSpec):
@@ -57,7 +57,7 @@ def _formed(call: Any, batch: int) -> float:
     elif isinstance(spec, WinogradSpec):
         grid = Grid(spec.output.height, spec.output.width)
     else:
-        return float(call.flops)
+        return call.flops * (7 / 8 if isinstance(spec, StrassenSpec) else 1.0)
     return 2.0 * batch * spec.conv.channels_in * spec.conv.channels_out * Needed(grid).products
 
 

@@ -225,6 +225,39 @@ def test_pixels_in_one_column(lab: Any, machine: Machine) -> None:
         assert pixelwise(other.conv, *layouts) == (other.conv, *layouts)
 
 
+@pytest.mark.parametrize(("sides", "stride", "each"), [((4, 4), 1, 4), ((7, 8), 2, 4), ((8, 8), 1, 1)])
+def test_tasks_of_one_tap_sum_about_64_pixels_from_zero(
+    lab: Any, machine: Machine, sides: tuple[int, int], stride: int, each: int
+) -> None:
+    """To the bit what the chains of ``each`` images give, one after the other, on any machine; the last block has one image."""
+    case = Case(sides, 17, 96, 1, stride=stride, images=2 * each + 1)
+    a = Operands(lab, machine, case)
+    rng = np.random.default_rng(0)
+    a.x, a.dy = (rng.standard_normal(v.shape).astype("f") for v in (a.x, a.dy))
+    spec = dw_spec(a.conv, a.x_layout, a.y_layout, machine, mode="blocks", images_per_group=case.images)
+    assert spec.sections
+    assert spec.tile.images == each
+    total = np.zeros(a.w.shape, np.float32)
+    for first in range(0, case.images, each):
+        part = Operands(lab, machine, replace(case, images=min(each, case.images - first)))
+        part.x, part.dy = a.x[first : first + each], a.dy[first : first + each]
+        total += part.dw()
+    np.testing.assert_array_equal(a.dw_by_blocks(1), total)
+
+
+def test_which_weight_gradients_keep_one_chain() -> None:
+    """Chunks of images, which have few pixels, several taps, groups, filters that are turned somewhere, dense layers."""
+    for case, mode in (
+        (Case((4, 4), 32, 64, 1), "images"),
+        (Case((4, 4), 32, 64, 3), "blocks"),
+        (Case((4, 4), 32, 64, 1, groups=2), "blocks"),
+        (Case((4, 4), 32, 49, 1), "blocks"),
+        (Case((1, 1), 32, 64, 1), "blocks"),
+    ):
+        layouts = Layout(*case.conv.in_shape, 32), Layout(*case.conv.out_shape, 64)
+        assert not dw_spec(case.conv, *layouts, AVX512, mode=mode).sections  # type: ignore[arg-type]
+
+
 def test_what_is_fetched() -> None:
     """Runs of lines where all of the pixels are wanted; pixel by pixel where only some of them or of their channels are."""
     layout = Layout(12, 10, 64, 64)

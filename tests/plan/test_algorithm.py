@@ -36,6 +36,19 @@ def test_all_directions_take_it_and_say_why() -> None:
         assert call.tile.count("/") == 1
 
 
+def test_products_of_matrices_take_strassens() -> None:
+    """Forward and data gradient; weight gradients stay direct, and in float64 everything does."""
+    layers = [Conv2D(256, 1), Conv2D(256, 1)]
+    given = Network(Sequential(layers), (4, 4, 256), 64)
+    for call in convolutions(planned(given, AVX512)):
+        assert call.kernel == f"{call.op}.{'direct' if call.op == 'conv_dw' else 'strassen'}"
+        if call.op != "conv_dw":
+            assert any(text.startswith(f"{call.op}.direct") for text in call.refused)
+            assert call.tile.count("/") == 1
+    found = convolutions(planned(given, AVX512, dtype="float64"))
+    assert all(call.kernel == f"{call.op}.direct" for call in found)
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [

@@ -24,7 +24,7 @@ torch = pytest.importorskip("torch", reason="the peer, PyTorch, is not installed
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Results = dict[str, Array]
-DIRECT, WINOGRAD = 2.0, 6.0
+DIRECT, STRASSEN, WINOGRAD = 2.0, 4.0, 6.0
 CASES = {
     "16 channels": Case((16, 16), 16, 16, 3, padding=1, images=8),
     "64 channels": Case((16, 16), 64, 64, 3, padding=1, images=8),
@@ -33,6 +33,7 @@ CASES = {
     "5 x 5": Case((14, 14), 32, 32, 5, padding=2, images=4),
     "7 x 7 by 2": Case((32, 32), 3, 32, 7, stride=2, padding=3, images=4),
     "1 x 1": Case((14, 14), 64, 64, 1, padding=0, images=8),
+    "1 x 1 of 512": Case((4, 4), 512, 512, 1, padding=0, images=32),
 }
 
 
@@ -110,6 +111,16 @@ def ours(name: str, machine: Any, algorithm: Any) -> tuple[Results, dict[str, st
     calls = [call for wanted in plans for call in program._backend.compiled(wanted).plan.calls()]  # type: ignore[attr-defined]
     names = {"conv": "forward", "conv_dx": "dx", "conv_dw": "dw"}
     return results, {names[call.op]: call.kernel.partition(".")[2] for call in calls if call.op in names}
+
+
+@pytest.mark.parametrize("machine", FUSED, ids=lambda m: m.isa)
+def test_errors_of_products_of_matrices(machine: Any) -> None:
+    name = "1 x 1 of 512"
+    results, kernels = ours(name, machine, "auto")
+    assert kernels == {"forward": "strassen", "dx": "strassen", "dw": "direct"}
+    for direction, factor in (("forward", STRASSEN), ("dx", STRASSEN), ("dw", DIRECT)):
+        found, peer = error(results[direction], true(name)[direction]), peers(name)[direction]
+        assert found <= factor * peer, f"{direction}: {found:.2e}, PyTorch {peer:.2e}"
 
 
 @pytest.mark.parametrize("machine", FUSED, ids=lambda m: m.isa)

@@ -40,7 +40,7 @@ from vecgrad.spec.machine import Machine
 
 pytestmark = pytest.mark.skipif(not native_available(), reason="compiled programs need llvmlite")
 
-CHANNELS = st.sampled_from([3, 16, 17, 48, 64, 96, 130, 192])
+CHANNELS = st.sampled_from([3, 16, 17, 48, 64, 96, 128, 130, 192])
 SMOOTH: tuple[Layer, ...] = (GELU(), SiLU(), Tanh())
 KINKS: tuple[Layer, ...] = (ReLU(), ReLU(), LeakyReLU(0.1), GELU())
 # The rate of the step: what a parameter moves by is its gradient, to this many bits.
@@ -112,6 +112,21 @@ def test_groups_without_images(n: int) -> None:
     x = Input((8, 8, 128))
     model = Model(x, Dense(4)(GlobalAvgPool2D()(Conv2D(128, 3, padding=1)(x))))
     check_step(model, (8, 8, 128), 8, n, MACHINES[0], smooth=True)
+
+
+@pytest.mark.parametrize(("side", "batch", "channels"), [(2, 128, 512), (8, 16, 128)])
+@pytest.mark.parametrize("missing", [0, 1, 15])
+def test_products_of_matrices(side: int, batch: int, channels: int, missing: int) -> None:
+    """Strassen's kernels, in tasks on small maps and in chunks on larger ones."""
+    shape = (side, side, channels)
+    x = Input(shape)
+    inner = GELU()(BatchNorm()(Conv2D(channels + 64, 1)(x)))
+    model = Model(x, Dense(4)(GlobalAvgPool2D()(Add()(x, Conv2D(channels, 1)(inner)))))
+    check_step(model, shape, batch, batch - missing, MACHINES[0], smooth=True)
+    program = vg.compile(model, shape, "cross_entropy", vg.SGD(RATE), batch)
+    kernels = [row.call.kernel for row in program.explain().rows]
+    assert kernels.count("conv.strassen") == 2
+    assert kernels.count("conv_dx.strassen") == 1
 
 
 def check_step(

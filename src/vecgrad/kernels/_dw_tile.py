@@ -132,6 +132,20 @@ def pixelwise(conv: Conv, input: Layout, dy: Layout) -> tuple[Conv, Layout, Layo
     )
 
 
+def in_sections(conv: Conv, mode: str) -> bool:
+    """Whether blocks of rows are summed from zero each: tasks of a single tap meet many pixels, and a chain's error grows with the
+    root of its length. Turned filters, which not all machines have, keep their chains, and so do dense layers."""
+    matrices = _in_place(conv) and conv.groups == 1 and conv.window.out_size != (1, 1)
+    return mode == "blocks" and matrices and conv.channels_out % _VECTOR == 0
+
+
+def _section(conv: Conv) -> tuple[int, int]:
+    """(rows, images) of about ``_LEAST_PIXELS`` pixels."""
+    p, q = conv.window.out_size
+    rows = -(-_LEAST_PIXELS // max(q, 1))
+    return (-(-p // max(p // rows, 1)), 1) if p > rows else (p, -(-_LEAST_PIXELS // max(p * q, 1)))
+
+
 def _in_place(conv: Conv) -> bool:
     """Whether each entry of x meets a single tap: then it is read where it lies, or of a task's copy a line of each pixel at a
     time, and no block of it has to fit the first-level cache."""
@@ -272,6 +286,9 @@ def _blocked(
     c_block = _c_block(conv, mode)
     k_tile = tile.vectors * lanes
     k_block = (_k_block(conv, wide) if mode == "blocks" else 0) or -(-k // k_tile) * k_tile
+    if in_sections(conv, mode):
+        rows, images = _section(conv)
+        return replace(tile, row_block=rows, images=images, k_block=k_block, c_block=c_block)
     v, h = conv.window.stride
     met = min(v, tile.rows) * h * c_block
     room = max(1, machine.l1 * 2 // 3 // (q * (k_tile + met) * item))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from vecgrad.kernels._conv_shape import gather
-from vecgrad.kernels._dw_tile import dw_tile, pixelwise
+from vecgrad.kernels._dw_tile import dw_tile, in_sections, pixelwise
 from vecgrad.kernels._gather_tile import gather_tile
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import ConvDwSpec, ConvDxSpec, ConvSpec, Epilogue, PackSpec, Tile
@@ -89,8 +89,8 @@ def dw_spec(
     ``k_blocks`` and ``c_blocks`` of the result depend on the convolution and ``wide`` alone.
     """
     conv, input, dy = pixelwise(conv, input, dy)
-    tile = dw_tile(conv, input, dy, machine, mode, wide)
-    return ConvDwSpec(conv, input, dy, tile, mode, image_groups, images_per_group, slab_stride)
+    tile, sections = dw_tile(conv, input, dy, machine, mode, wide), in_sections(conv, mode)
+    return ConvDwSpec(conv, input, dy, tile, mode, image_groups, images_per_group, slab_stride, sections)
 
 
 def _pack(

@@ -284,15 +284,24 @@ class _Generator:
         place = [((r * conv.window.cols.kernel + q) * channels + c) * filters * s.item for r, q, c in taps]
         real = [min(count - v * s.lanes, s.lanes) for v in range(vectors)]
         width = s.lanes * s.item
-        sums: Accumulators = [
-            [b.load_lanes(b.at(slab, at + v * width), real[v]) for v in range(vectors)] for at in place
-        ]
+
+        def summed() -> Accumulators:
+            return [
+                [b.load_lanes(b.at(slab, at + v * width), real[v]) for v in range(vectors)] for at in place
+            ]
+
+        sums = tile.zeros() if self.spec.sections else summed()
         levels = [
             Level(rows.images, frame.image_bytes, dy.steps[0]),
             Level(rows.count, s.rows.advance * frame.row_bytes, dy.steps[1]),
             Level(s.cols.count, s.cols.advance * frame.pixel_bytes, dy.steps[2]),
         ]
         sums = tile.run(sums, x, dy.start, levels)
+        if self.spec.sections:
+            sums = [
+                [b.fadd(*pair) for pair in zip(*rows, strict=True)]
+                for rows in zip(summed(), sums, strict=True)
+            ]
         for at, row in zip(place, sums, strict=True):
             for v, value in enumerate(row):
                 b.store_lanes(value, b.at(slab, at + v * width), real[v])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from vecgrad.spec.kernel import DepthwiseTile, KernelSpec, SlideTile, WinogradTile
+from vecgrad.spec.kernel import DepthwiseTile, KernelSpec, SlideTile, StrassenTile, WinogradTile
 from vecgrad.spec.machine import Machine
 from vecgrad.spec.tensor import Layout
 
@@ -173,7 +173,7 @@ def _call_json(call: PlannedCall) -> dict[str, object]:
 
 def _tile(tile: object) -> str:
     vectors = getattr(tile, "vectors", 0)
-    if isinstance(tile, WinogradTile):
+    if isinstance(tile, WinogradTile | StrassenTile):
         return f"{tile.scalars}×{vectors}v/{tile.block}"
     if isinstance(tile, SlideTile):
         return f"{tile.rows}px×{tile.channels}c window"

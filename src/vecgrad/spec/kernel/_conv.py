@@ -115,11 +115,13 @@ class DwTile:
 class ConvDwSpec(WeightGradientSpec):
     """(2.21). Operands: x, dy, slab (canonical (R, S, C / groups, K), written completely, even for no images).
 
-    Every entry is one chain over images, rows and columns ascending. mode *images*: a chunk is a range
-    of images, with its own slab. mode *blocks*: task ((i · groups + g) · k-blocks + kb) · c-blocks + cb
-    computes that block from image group i, images [i · images_per_group, (i + 1) · images_per_group) of
-    the n = scalars[0] given, into the slab that lies i · slab_stride entries behind the operand. own: the operand is the task's
-    own block instead, (R, S, c_block, k_block), of one group of all images and channels.
+    Every entry is one chain over images, rows and columns ascending; with ``sections`` every block of rows
+    (``tile.row_block`` of ``tile.images`` images, which are then part of the bits) is one from 0, and these are added in
+    their order. mode *images*: a chunk is a range of images, with its own slab. mode *blocks*: task
+    ((i · groups + g) · k-blocks + kb) · c-blocks + cb computes that block from image group i, images
+    [i · images_per_group, (i + 1) · images_per_group) of the n = scalars[0] given, into the slab that lies
+    i · slab_stride entries behind the operand. own: the operand is the task's own block instead, (R, S, c_block, k_block),
+    of one group of all images and channels.
     """
 
     tile: DwTile
@@ -127,6 +129,7 @@ class ConvDwSpec(WeightGradientSpec):
     image_groups: int = 1
     images_per_group: int = 0
     slab_stride: int = 0
+    sections: bool = False
 
     @property
     def block(self) -> tuple[int, int]:
