@@ -37,8 +37,12 @@ _PAIR_BYTES = 2 * 4 + 4 * 2
 def refusal(conv: Conv, dtype: str) -> str:
     """Why the algorithm does not apply; "" where it does."""
     window = conv.window
-    if window.kernel != (1, 1) or window.stride != (1, 1) or conv.groups != 1:
-        return "no product of matrices"
+    if window.kernel != (1, 1):
+        return f"a kernel of {window.kernel[0]} × {window.kernel[1]}, not 1 × 1"
+    if window.stride != (1, 1):
+        return "stride must be 1"
+    if conv.groups != 1:
+        return "channels in groups"
     if window.in_size != window.out_size:
         return "padding"
     if size(window.in_size) % 2:

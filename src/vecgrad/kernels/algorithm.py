@@ -186,10 +186,8 @@ def _strassen(asked: _Asked, algorithm: Algorithm) -> Gathered | str:
         groups = -(-batch // together)
         while groups * parts < _TASKS and parts * 64 < asked.output.channels:
             parts *= 2
-    cycles, direct_cycles = (
-        strassen_cost.cycles(conv, asked.direction, batch, parts),
-        strassen_cost.direct_cycles(conv),
-    )
+    cycles = strassen_cost.cycles(conv, asked.direction, batch, parts)
+    direct_cycles = strassen_cost.direct_cycles(conv)
     if cycles > strassen_cost.WORTH * direct_cycles:
         return comparison(cycles, direct_cycles)
     epilogue, not_pooled = asked.pooled("strassen")
