@@ -245,6 +245,21 @@ def test_tasks_of_one_tap_sum_about_64_pixels_from_zero(
     np.testing.assert_array_equal(a.dw_by_blocks(1), total)
 
 
+def test_sections_within_an_image(lab: Any, machine: Machine) -> None:
+    """143 pixels are 72 and 71, image by image."""
+    case = Case((13, 11), 17, 96, 1, images=2)
+    a = Operands(lab, machine, case)
+    rng = np.random.default_rng(0)
+    a.x, a.dy = (rng.standard_normal(v.shape).astype("f") for v in (a.x, a.dy))
+    total = np.zeros(a.w.shape, np.float32)
+    for n in range(case.images):
+        for first, count in ((0, 72), (72, 71)):
+            part = Operands(lab, machine, Case((count, 1), 17, 96, 1, images=1))
+            part.x, part.dy = (v[n].reshape(1, 143, 1, -1)[:, first : first + count] for v in (a.x, a.dy))
+            total += part.dw()
+    np.testing.assert_array_equal(a.dw_by_blocks(1), total)
+
+
 def test_which_weight_gradients_keep_one_chain() -> None:
     """Chunks of images, which have few pixels, several taps, groups, filters that are turned somewhere, dense layers."""
     for case, mode in (

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.corpus import Case
 from tests.kernels.test_conv_code import HOT_BYTES, bodies
+from tests.kernels.test_winograd import Operands as WinogradOperands
 from tests.kernels.test_winograd import near, same_bits
 from tests.kernels.test_winograd_fetch import fetched, filled, within
 
 from vecgrad.kernels import _strassen_cost as cost
 from vecgrad.kernels import algorithm, registry
 from vecgrad.kernels.offer import Offer, Refusal
-from vecgrad.reference import ops
 from vecgrad.spec.kernel import Epilogue, StrassenTile
 from vecgrad.spec.machine import AVX2, AVX512, NEON, Machine
 from vecgrad.spec.scalar import Operand, where
@@ -33,30 +33,10 @@ CASES = {
 DIRECTIONS = ("forward", "dx")
 
 
-class Operands:
-    """A case's arrays, and the kernels' results on a machine."""
+class Operands(WinogradOperands):
+    """A case's arrays, and these kernels' results on a machine."""
 
-    def __init__(self, lab: Any, machine: Machine, case: Case, integers: bool = False) -> None:
-        self.lab, self.machine, self.conv, self.n = lab, machine, case.conv, case.images
-        self.x_layout = lab.layout(machine, self.conv.in_shape)
-        self.y_layout = lab.layout(machine, self.conv.out_shape)
-        shapes = ((self.n, *self.conv.in_shape), self.conv.weight_shape, (self.n, *self.conv.out_shape))
-        if integers:
-            made = [lab.integers(seed, *shape, high=4) for seed, shape in enumerate(shapes)]
-        else:
-            made = [
-                np.random.default_rng(s).standard_normal(shape).astype("f") for s, shape in enumerate(shapes)
-            ]
-        self.x, self.w, self.dy = made
-
-    def packed(self, pack: Any, tasks: int) -> Any:
-        memory = np.full(pack.entries, np.nan, np.float32)
-        pack = replace(pack, tasks=tasks)
-        for task in range(tasks):
-            _, memory = self.lab.run(pack, self.machine, [self.w.ravel(), memory], 1, begin=task)
-        return memory
-
-    def gathered(
+    def gathered(  # type: ignore[override]
         self, direction: str, *, tile: StrassenTile | None = None, groups: int = 0, parts: int = 1,
         epilogue: Epilogue | None = None, inputs: tuple[Any, ...] = (), pack_tasks: int = 1,
     ) -> Any:  # fmt: skip
@@ -73,7 +53,7 @@ class Operands:
             pack = replace(pack, block=tile.vectors * self.machine.lanes("float32"))
         memory = self.lab.stored(out, np.full((self.n, *out.shape), np.nan))
         read = self.lab.stored(source, self.x if forward else self.dy)
-        operands = [read, self.packed(pack, pack_tasks), *inputs, memory]
+        operands = [read, self.packed(replace(pack, tasks=pack_tasks)), *inputs, memory]
         if spec.mode == "images":
             memory = self.lab.run(spec, self.machine, operands, self.n)[-1]
         else:
@@ -81,10 +61,6 @@ class Operands:
                 operands = [*operands[:-1], memory]
                 memory = self.lab.run(spec, self.machine, operands, 1, (float(self.n),), begin=task)[-1]
         return self.lab.loaded(out, memory)
-
-    def wanted(self, direction: str) -> Any:
-        x, w, dy = (each.astype(np.float64) for each in (self.x, self.w, self.dy))
-        return ops.conv(x, w, self.conv) if direction == "forward" else ops.conv_dx(dy, w, self.conv)
 
 
 @pytest.mark.parametrize("name", CASES)
