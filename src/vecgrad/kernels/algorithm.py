@@ -18,8 +18,7 @@ from vecgrad.kernels import _within, choose, dense, depthwise, slide, strassen, 
 from vecgrad.kernels._depthwise_tile import refusal as _not_depthwise
 from vecgrad.kernels._gather_tile import gather_cycles
 from vecgrad.kernels._winograd_tiles import Grid
-from vecgrad.kernels.reasons import Algorithm, comparison, note
-from vecgrad.kernels.reasons import asked as asked_for
+from vecgrad.kernels.reasons import Algorithm, asked_for, comparison, note
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import (
     ConvDxSpec,
@@ -125,6 +124,17 @@ class _Asked:
     def name(self) -> str:
         return "conv" if self.direction == "forward" else "conv_dx"
 
+    def cut(self, each: int) -> tuple[int, int, int]:
+        """(images together, groups of them as tasks, parts of the channels), where weights should meet ``_TILES`` of the ``each``
+        tiles or pairs that an image has; no groups where a chunk has so many."""
+        if self.images * each >= _TILES or self.images >= self.batch:
+            return self.images, 0, 1
+        together = min(-(-_TILES // each), self.batch)
+        groups, parts = -(-self.batch // together), 1
+        while groups * parts < _TASKS and parts * 64 < self.output.channels:
+            parts *= 2
+        return together, groups, parts
+
     def pooled(self, family: str) -> tuple[Epilogue, str]:
         """The epilogue, without its pooling where the family of kernels cannot pool; the reason."""
         if self.epilogue.pool is None:
@@ -144,12 +154,8 @@ def _winograd(asked: _Asked, algorithm: Algorithm) -> Gathered | str:
         return reason
     tiles = Grid(output.height, output.width).tiles
     together, groups, parts = asked.images, 0, 1
-    large = 36 * 4 * conv.channels_in * conv.channels_out > _LARGE
-    if large and together * tiles < _TILES and together < batch:
-        together = min(-(-_TILES // tiles), batch)
-        groups = -(-batch // together)
-        while groups * parts < _TASKS and parts * 64 < output.channels:
-            parts *= 2
+    if 36 * 4 * conv.channels_in * conv.channels_out > _LARGE:
+        together, groups, parts = asked.cut(tiles)
     packed_cycles = cost.gather_cycles(conv, asked.direction, together, batch, parts)
     cut = cost.Wide.of(conv, asked.direction, batch)
     wide = groups > 0 and cut.cycles < _NO_PACK * packed_cycles
@@ -180,12 +186,7 @@ def _strassen(asked: _Asked, algorithm: Algorithm) -> Gathered | str:
     if batch == 1:
         return "one image, which tasks share"
     pairs = size(conv.window.in_size) // 2
-    together, groups, parts = asked.images, 0, 1
-    if together * pairs < _TILES and together < batch:
-        together = min(-(-_TILES // pairs), batch)
-        groups = -(-batch // together)
-        while groups * parts < _TASKS and parts * 64 < asked.output.channels:
-            parts *= 2
+    together, groups, parts = asked.cut(pairs)
     cycles = strassen_cost.cycles(conv, asked.direction, batch, parts)
     direct_cycles = strassen_cost.direct_cycles(conv)
     if cycles > strassen_cost.WORTH * direct_cycles:

@@ -9,7 +9,7 @@ from vecgrad.spec.geometry import Conv
 Algorithm = Literal["auto", "direct"]
 
 
-def asked(algorithm: Algorithm) -> str:
+def asked_for(algorithm: Algorithm) -> str:
     """Why no algorithm but the direct one may serve; "" where others may."""
     return "" if algorithm == "auto" else "the program asks for direct convolutions"
 

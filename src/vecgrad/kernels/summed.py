@@ -14,7 +14,7 @@ from vecgrad.kernels import _winograd_cost as cost
 from vecgrad.kernels import choose
 from vecgrad.kernels._dw_tile import dw_blocks
 from vecgrad.kernels._winograd_tiles import Grid
-from vecgrad.kernels.reasons import Algorithm, asked, comparison, note
+from vecgrad.kernels.reasons import Algorithm, asked_for, comparison, note
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import ConvDwSpec, WinogradDwSpec, WinogradTile
 from vecgrad.spec.machine import Machine
@@ -61,7 +61,7 @@ def weight_gradient(
     Groups are larger where 8 tasks are left: each of Winograd's pays for 36 sums of all its channels, and each direct one reads,
     writes and at last adds up as many sums as there are weights.
     """
-    reason = cost.refusal(conv, dy.dtype) or asked(algorithm)
+    reason = cost.refusal(conv, dy.dtype) or asked_for(algorithm)
     if not reason:
         spec = winograd_dw_spec(conv, input, dy, machine, images=images, by_blocks=groups is not None)
         if groups is not None:
