@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vecgrad.kernels._conv_shape import balanced
 from vecgrad.spec.geometry import Axis, Conv
-from vecgrad.spec.kernel import DepthwiseTile
+from vecgrad.spec.kernel import DepthwiseSpec, DepthwiseTile
 from vecgrad.spec.machine import Machine
 
 # Larger kernels take more registers than there are.
@@ -152,7 +152,7 @@ def depthwise_tile(conv: Conv, dx: bool, machine: Machine) -> DepthwiseTile:
 def _candidates(conv: Conv, dx: bool, machine: Machine) -> Iterator[DepthwiseTile]:
     rows, cols = lines(conv, dx)
     left = free(machine) - conv.window.taps
-    if conv.window.taps <= _FEW_TAPS and _near(conv, dx, machine):
+    if conv.window.taps <= _FEW_TAPS and near(conv, dx, machine):
         tall = min(rows.outputs, rows.unit)
         most = min(cols.outputs, _MOST_COLS, left // tall)
         fit = [DepthwiseTile(tall, wide, True) for wide in range(1, most + 1) if cols.serves(wide)]
@@ -171,7 +171,7 @@ def _candidates(conv: Conv, dx: bool, machine: Machine) -> Iterator[DepthwiseTil
                 yield tile
 
 
-def _near(conv: Conv, dx: bool, machine: Machine) -> bool:
+def near(conv: Conv, dx: bool, machine: Machine) -> bool:
     """Whether the rows of inputs that a row of outputs meets stay in the first-level cache until the next row of outputs.
 
     Then each comes from memory once anyway, and tiles of a single row read and write memory in its order.
@@ -179,6 +179,12 @@ def _near(conv: Conv, dx: bool, machine: Machine) -> bool:
     rows, cols = lines(conv, dx)
     met = -(-conv.window.rows.extent // rows.unit)
     return met * cols.inputs * conv.channels_in * _ITEM <= machine.l1 * _ROOM
+
+
+def met_rows(spec: DepthwiseSpec) -> int:
+    """The most rows of inputs that a tile of a forward pass meets, those between them included."""
+    inputs = (run.inputs for run in lines(spec.conv, dx=False)[0].runs(spec.tile.rows))
+    return max((each[-1] - each[0] + 1 for each in inputs if each), default=1)
 
 
 def _code(conv: Conv, dx: bool, tile: DepthwiseTile) -> int:

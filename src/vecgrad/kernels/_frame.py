@@ -7,6 +7,7 @@ many times. Where nothing has to happen, a frame is the operand itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vecgrad.kernels._runs import copy_run, fill_run
@@ -15,6 +16,8 @@ from vecgrad.kernels.taps import GatherAxis
 from vecgrad.spec.machine import ITEM_BYTES
 from vecgrad.spec.tensor import Layout
 
+# Copies channels of a pixel: target, source, entries.
+Copy = Callable[..., None]
 # Rows a multiple of this apart share their cache sets (64 sets of 64 bytes), and loads seem to depend
 # on stores with the same low 12 bits of the address.
 _ALIAS = 1024
@@ -78,11 +81,13 @@ class Frame:
         return b.around(image, b.mul(inside, self.item))
 
     def stage(
-        self, b: Builder, scratch: Value, image: Value, output: Index, outputs: Index, images: Index
-    ) -> Value:
+        self, b: Builder, scratch: Value, image: Value, output: Index, outputs: Index, images: Index,
+        copy: Copy | None = None,
+    ) -> Value:  # fmt: skip
         """Make the frame of ``outputs`` rows of outputs from number ``output`` on; its first pixel.
 
-        ``image`` points at the first channel of the first image.
+        ``image`` points at the first channel of the first image. copy: what makes the pixels of a frame that is staged, if they are
+        no plain copies: target, source and ``entries`` channels.
         """
         if not self.staged:
             return self.at_output(b, image, output)
@@ -94,11 +99,11 @@ class Frame:
                 # Rows between one output's and the next one's are nobody's.
                 with b.loop(0, outputs) as turn, b.loop(0, self.rows.span) as within:
                     line = b.add(b.mul(turn.i, self.rows.advance), within.i)
-                    self._row(b, b.at(target, b.mul(line, self.row_bytes)), source, b.add(first, line))
+                    self._row(b, b.at(target, b.mul(line, self.row_bytes)), source, b.add(first, line), copy)
             else:
                 with b.loop(0, self._lines(b, outputs)) as each_line:
                     line = each_line.i
-                    self._row(b, b.at(target, b.mul(line, self.row_bytes)), source, b.add(first, line))
+                    self._row(b, b.at(target, b.mul(line, self.row_bytes)), source, b.add(first, line), copy)
         return scratch
 
     def _lines(self, b: Builder, outputs: Index) -> Index:
@@ -107,16 +112,16 @@ class Frame:
             return self.rows.reach(outputs)
         return b.add(b.mul(b.sub(outputs, 1), self.rows.advance), self.rows.span)
 
-    def _row(self, b: Builder, target: Value, image: Value, row: Value) -> None:
+    def _row(self, b: Builder, target: Value, image: Value, row: Value, copy: Copy | None) -> None:
         """One row: the image's, or zeros above and below it."""
         inside = b.icmp("ult", row, self.rows.size)
         with b.when(inside):
-            self._image_row(b, target, b.at(image, b.mul(row, self.source.row * self.item)))
+            self._image_row(b, target, b.at(image, b.mul(row, self.source.row * self.item)), copy)
         outside = b.icmp("uge", row, self.rows.size)
         with b.when(outside):
             fill_run(b, target, self.width * self.channels)
 
-    def _image_row(self, b: Builder, target: Value, line: Value) -> None:
+    def _image_row(self, b: Builder, target: Value, line: Value, copy: Copy | None) -> None:
         left = min(max(-self.cols.low, 0), self.width)
         start = max(self.cols.low, 0)
         middle = max(min(self.cols.low + self.width, self.source.width) - start, 0)
@@ -124,10 +129,14 @@ class Frame:
         fill_run(b, target, left * self.channels)
         target = b.at(target, left * self.pixel_bytes)
         line = b.at(line, start * self.source.pitch * self.item)
-        if self.source.pitch == self.channels:
+        if self.source.pitch == self.channels and copy is None:
             copy_run(b, target, line, middle * self.channels)
         else:
             with b.loop(0, middle) as pixel:
                 here = b.at(line, b.mul(pixel.i, self.source.pitch * self.item))
-                copy_run(b, b.at(target, b.mul(pixel.i, self.pixel_bytes)), here, self.channels)
+                there = b.at(target, b.mul(pixel.i, self.pixel_bytes))
+                if copy is None:
+                    copy_run(b, there, here, self.channels)
+                else:
+                    copy(there, here, entries=self.channels)
         fill_run(b, b.at(target, middle * self.pixel_bytes), right * self.channels)

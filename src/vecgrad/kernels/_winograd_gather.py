@@ -17,6 +17,7 @@ from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Contraction, Level
 from vecgrad.kernels._epilogue import Places
 from vecgrad.kernels._pooled import writer
+from vecgrad.kernels._prologue import operands
 from vecgrad.kernels._winograd_grid import PLANES
 from vecgrad.kernels._winograd_shape import Shape
 from vecgrad.kernels.builder import Builder, Index, Value
@@ -35,7 +36,7 @@ class Generator:
     def __init__(self, shape: Shape) -> None:
         self.shape, self.spec = shape, shape.spec
         self.b = Builder(shape.machine, shape.spec.output.dtype)
-        read = 2 if self.spec.unpool else 1
+        read = 2 if self.spec.unpool else 1 + operands(self.spec.prologue)
         self.input = tuple(self.b.operand(n) for n in range(read))
         self.weights = self.b.operand(read)
         self.first = read + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vecgrad.kernels import _winograd_steps as steps
+from vecgrad.kernels._prologue_patches import ProloguePatches
 from vecgrad.kernels._unpooled import UnpooledPatches
 from vecgrad.kernels._winograd_grid import Grid, Needed
 from vecgrad.kernels._winograd_tiles import Domain, Patches, apart
@@ -62,17 +63,10 @@ class Shape:
         before = [
             axis.before if self.forward else TAPS - 1 - axis.before for axis in (window.rows, window.cols)
         ]
-        return UnpooledPatches(
-            self.spec.input,
-            self.grid,
-            INPUTS,
-            -before[0],
-            -before[1],
-            steps.inputs,
-            self.pack.inner,
-            self.item,
-            self.spec.unpool,
-        )
+        place = (self.spec.input, self.grid, INPUTS, -before[0], -before[1])
+        if self.spec.prologue is not None:
+            return ProloguePatches(*place, steps.inputs, self.pack.inner, self.item, self.spec.prologue)
+        return UnpooledPatches(*place, steps.inputs, self.pack.inner, self.item, self.spec.unpool)
 
     @property
     def streamed(self) -> bool:

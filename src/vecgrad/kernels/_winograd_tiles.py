@@ -138,6 +138,10 @@ class Patches:
         """Columns that hold anything."""
         return self.source.width
 
+    def whole(self, b: Builder) -> bool:
+        """Whether every vector of channels may be read in full."""
+        return access.whole(b, self.source)
+
     def prepare(self, b: Builder, scratch: Value) -> None:
         """To be called once before tiles are transformed."""
         fill_run(b, scratch, self.line_bytes // self.item)
@@ -162,8 +166,7 @@ class Patches:
         total = -(-self.source.channels // b.lanes)
         start = b.div(channel, b.lanes) if isinstance(channel, Value) else b.int64(channel // b.lanes)
         end: Index = vectors if total == vectors else b.least(vectors, b.sub(total, start))
-        exact = not access.whole(b, self.source)
-        rest = self.source.channels - (total - 1) * b.lanes if exact else b.lanes
+        rest = b.lanes if self.whole(b) else self.source.channels - (total - 1) * b.lanes
         needed = needed or Needed(self.grid, all_tiles=True)
         start_of = needed.before(b, first)
         with b.loop(0, count) as each:

@@ -14,19 +14,22 @@ from vecgrad.kernels import _pooled as _pooling
 from vecgrad.kernels import _slide_tile as sliding
 from vecgrad.kernels import _strassen_cost as strassen_cost
 from vecgrad.kernels import _winograd_cost as cost
-from vecgrad.kernels import _within, choose, dense, depthwise, slide, strassen, winograd
+from vecgrad.kernels import _within, choose, dense, depthwise, registry, slide, strassen, winograd
 from vecgrad.kernels._depthwise_tile import refusal as _not_depthwise
 from vecgrad.kernels._gather_tile import gather_cycles
 from vecgrad.kernels._winograd_tiles import Grid
+from vecgrad.kernels.offer import Refusal
 from vecgrad.kernels.reasons import Algorithm, asked_for, comparison, note
 from vecgrad.spec.geometry import Conv
 from vecgrad.spec.kernel import (
+    ConvDwSpec,
     ConvDxSpec,
     ConvSpec,
     DenseSpec,
     DepthwiseSpec,
     Epilogue,
     KernelSpec,
+    Prologue,
     SlideDxSpec,
     SlidePackSpec,
     SlideSpec,
@@ -306,3 +309,15 @@ def unpooling(spec: _Spec, unpool: Unpooling) -> _Spec | None:
     ):
         return None
     return replace(spec, unpool=unpool)
+
+
+def reading(spec: _Spec, prologue: Prologue, machine: Machine) -> _Spec | str:
+    """The spec whose kernel, the same one, computes a prologue where it reads its map; or why it does not."""
+    if not isinstance(spec, (ConvDwSpec, DepthwiseSpec, StrassenSpec, WinogradDwSpec, WinogradSpec)):
+        return "the map is read in place"
+    if any(vector.channels != spec.input.channels for vector in prologue.vectors):
+        return "a dense layer reads the map as one pixel"
+    found = replace(spec, prologue=prologue)
+    same = registry.chosen(spec, machine).kernel
+    [answer] = (each for each in registry.candidates(found, machine) if each.kernel == same)
+    return answer.reason if isinstance(answer, Refusal) else found

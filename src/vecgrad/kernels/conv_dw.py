@@ -20,6 +20,7 @@ from vecgrad.kernels._dw_shape import DwShape
 from vecgrad.kernels._dw_tile import compared
 from vecgrad.kernels._dw_turned import Turned
 from vecgrad.kernels._frame import Frame
+from vecgrad.kernels._prologue import Reader, operands
 from vecgrad.kernels._runs import copy_run, fill_run
 from vecgrad.kernels._slab import moved, reached
 from vecgrad.kernels.builder import Builder, Index, Value
@@ -42,6 +43,8 @@ def offer(spec: ConvDwSpec, machine: Machine) -> Offer | Refusal:
         return Refusal("conv_dw.direct", reason)
     read = spec.input.nbytes + spec.dy.nbytes
     shape = DwShape.of(spec, machine)
+    if spec.prologue is not None and not shape.x_staged:
+        return Refusal("conv_dw.direct", "x is read in place, and behind a prologue it would be a copy")
     straight = -(-shape.straight // shape.lanes) * shape.lanes
     share = 0.85 * shape.filters / max(straight + spec.tile.turned, 1)
     seconds = predicted(machine, conv.flops, read, spec.dy.dtype, share)
@@ -71,7 +74,10 @@ class _Generator:
         self.spec = shape.spec
         self.tile = shape.spec.tile
         self.b = Builder(shape.machine, shape.spec.dy.dtype)
-        self.x, self.dy, self.slab = (self.b.operand(n) for n in range(3))
+        prologue = self.spec.prologue
+        read = 1 + operands(prologue)
+        self.x, self.dy, self.slab = (self.b.operand(n) for n in (0, read, read + 1))
+        self.reader = Reader(self.b, prologue, 1) if prologue else None
         self.turned = Turned(self.b, shape, self.dy)
 
     def module(self) -> str:
@@ -159,8 +165,12 @@ class _Generator:
         b, s = self.b, self.shape
         frame = s.frame(part.channels)
         source = b.at(self.x, b.mul(rows.image, self.spec.input.nbytes))
-        source = b.entry(source, b.add(b.mul(part.group, s.channels), part.channel))
-        x = frame.stage(b, b.scratch, source, rows.row, rows.count, rows.images)
+        channel = b.add(b.mul(part.group, s.channels), part.channel)
+        source = b.entry(source, channel)
+        copy = None
+        if self.reader is not None:
+            copy = functools.partial(self.reader.copy, offset=b.mul(channel, b.item))
+        x = frame.stage(b, b.scratch, source, rows.row, rows.count, rows.images, copy)
         if s.straight >= s.k_tile:
             with b.loop(part.first, part.end, at_least_once=False) as tile:
                 self._k_tile(rows, part, frame, x, b.mul(tile.i, s.k_tile), s.k_tile)

@@ -95,6 +95,8 @@ def offer(spec: ConvDwSpec, machine: Machine) -> Offer | Refusal:
     conv, shape = spec.conv, _Shape(spec, machine)
     if not spec.tile.rowwise:
         return Refusal("conv_dw.rows", _refusal(spec, machine))
+    if spec.prologue is not None:
+        return Refusal("conv_dw.rows", "it reads x in place")
     read = spec.input.nbytes + spec.dy.nbytes
     axis = conv.window.cols
     share = 0.85 * shape.line / shape.pitch * axis.out / axis.size

@@ -6,7 +6,8 @@ so no product with padding is formed and nothing is staged. Weights are read as 
 
 Loops: images → tile of rows → tile of columns → vector of channels → inputs, so that memory is read in the order in which it lies;
 where weights are too many for registers: images → row → tile of columns → vector of channels → kernel rows → inputs of a row.
-Of large images a tile fetches its part of the rows that the next row of tiles reads and writes.
+Of large images a tile fetches its part of the rows that the next row of tiles reads and writes. Behind a prologue rows of inputs
+are made once and stay in a ring of as many as a tile meets.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from functools import partial
 
 from vecgrad.kernels import access
 from vecgrad.kernels._ahead import FAR
-from vecgrad.kernels._depthwise_tile import Line, Run, depthwise_tile, lines, refusal
+from vecgrad.kernels._depthwise_tile import Line, Run, depthwise_tile, lines, met_rows, near, refusal
 from vecgrad.kernels._epilogue import Places, Writer
+from vecgrad.kernels._prologue import Reader, Ring, operands
 from vecgrad.kernels.builder import Builder, Index, Value
 from vecgrad.kernels.offer import Offer, Refusal, predicted
 from vecgrad.kernels.taps import AxisClass, GatherAxis, gather_axes
@@ -45,6 +47,8 @@ def offer(spec: DepthwiseSpec, machine: Machine) -> Offer | Refusal:
     """One filter for each channel."""
     name = "conv_dx.depthwise" if isinstance(spec, DepthwiseDxSpec) else "conv.depthwise"
     reason = refusal(spec.conv)
+    if not reason and spec.prologue is not None:
+        reason = _not_in_a_ring(spec, machine)
     if reason:
         return Refusal(name, reason)
     inputs, written = spec.epilogue.traffic(spec.output)
@@ -62,6 +66,22 @@ def offer(spec: DepthwiseSpec, machine: Machine) -> Offer | Refusal:
     )
 
 
+def _not_in_a_ring(spec: DepthwiseSpec, machine: Machine) -> str:
+    if isinstance(spec, DepthwiseDxSpec):
+        return "a gradient has no prologue"
+    if not (spec.tile.held and near(spec.conv, False, machine)):
+        return "rows of inputs behind a prologue exceed the first-level cache, or weights the registers"
+    return ""
+
+
+def scratch_bytes(spec: DepthwiseSpec, machine: Machine) -> int:
+    """Bytes of scratch that the kernel uses: the ring of rows behind a prologue."""
+    if spec.prologue is None:
+        return 0
+    dtype = spec.input.dtype
+    return Ring.nbytes(spec.input, met_rows(spec), machine.lanes(dtype), ITEM_BYTES[dtype])
+
+
 def generate(spec: DepthwiseSpec, machine: Machine) -> str:
     """LLVM IR of the kernel."""
     return _Generator(spec, machine).module()
@@ -69,9 +89,12 @@ def generate(spec: DepthwiseSpec, machine: Machine) -> str:
 
 @dataclass(frozen=True)
 class _Strip:
-    """A row of tiles and a vector of channels: the first input's and the first weight's address, ``count`` lanes."""
+    """A row of tiles and a vector of channels: where the rows of inputs begin, the first weight's address, ``count`` lanes.
 
-    source: Value
+    source: of the first row; behind a prologue of each row that a tile meets.
+    """
+
+    source: list[Value]
     weights: Value
     place: Places
     count: int
@@ -95,11 +118,16 @@ class _Generator:
         self.rows, self.cols = lines(spec.conv, self.dx)
         self.b = b = Builder(machine, spec.output.dtype)
         self.item = ITEM_BYTES[spec.output.dtype]
-        self.input, self.w = b.operand(0), b.operand(1)
+        read = 1 + operands(spec.prologue)
+        self.input, self.w = b.operand(0), b.operand(read)
         self.row_bytes, self.pixel_bytes = spec.input.row * self.item, spec.input.pitch * self.item
+        self.ring = None
+        if spec.prologue is not None:
+            self.ring = Ring(b, Reader(b, spec.prologue, 1), spec.input, met_rows(spec))
+            self.pixel_bytes = self.ring.pixel_bytes
         self.far = max(spec.input.nbytes, spec.output.nbytes) >= FAR
         self.tap_bytes = spec.conv.channels_in * self.item
-        self.writer = Writer(b, spec.epilogue, spec.output, spec.scalars, 2)
+        self.writer = Writer(b, spec.epilogue, spec.output, spec.scalars, read + 1)
 
     def module(self) -> str:
         b = self.b
@@ -111,21 +139,31 @@ class _Generator:
     # --- all weights in registers ---------------------------------------------------------------------
     def _tiles_of_rows(self, image: Value, source: Value) -> None:
         b = self.b
+        made = b.int64(0)
         for run in self.rows.runs(self.spec.tile.rows):
-            with b.loop(0, run.count) as tile:
-                moved = b.add(b.mul(tile.i, run.advance * self.row_bytes), run.source * self.row_bytes)
+            with b.loop(0, run.count, carried=[made] if self.ring else []) as tile:
                 row = b.add(b.mul(tile.i, run.size), run.first)
-                self._along(b.at(source, moved), image, row, partial(self._held, run))
+                if self.ring:
+                    first = b.add(b.mul(tile.i, run.advance), run.source)
+                    end = b.add(first, run.inputs[-1] + 1 if run.inputs else 0)
+                    tile.again(self.ring.reach(source, tile.carried[0], end))
+                    found = [self.ring.row(b.add(first, i)) for i in run.inputs]
+                else:
+                    moved = b.add(b.mul(tile.i, run.advance * self.row_bytes), run.source * self.row_bytes)
+                    found = [b.at(source, moved)]
+                self._along(found, image, row, partial(self._held, run))
+            if self.ring:
+                made = tile.results[0]
 
     def _held(self, run: Run, strip: _Strip, right: Run, tile: Value) -> None:
         taps = {(m.tap, n.tap) for m in run.meetings for n in right.meetings}
         weights = {tap: self._weight(strip, strip.weights, *tap) for tap in sorted(taps)}
-        pixel = self._pixel(strip.source, right, tile)
-        if run.inputs:
-            self._fetch(pixel, run.inputs[-1] + 1, self._moved(self.rows, run.size), right)
+        pixels = [self._pixel(source, right, tile) for source in strip.source]
+        if run.inputs and not self.ring:
+            self._fetch(pixels[0], run.inputs[-1] + 1, self._moved(self.rows, run.size), right)
         sums = self._zeros(run.size, right.size)
-        for i in run.inputs:
-            line = self.b.at(pixel, i * self.row_bytes)
+        for n, i in enumerate(run.inputs):
+            line = pixels[n] if self.ring else self.b.at(pixels[0], i * self.row_bytes)
             down = [(m.t, m.tap) for m in run.at(i)]
             sums = self._row(sums, right, line, down, weights, strip.count)
         self._write(sums, strip, right, tile, run.size)
@@ -141,14 +179,14 @@ class _Generator:
                 begin = b.div(b.most(b.sub(axis.tap_step - 1, first), 0), axis.tap_step)
                 last = b.div(b.most(b.add(b.sub(axis.size, first), axis.tap_step - 1), 0), axis.tap_step)
                 rows = _Rows(axis, each, first, begin, b.least(last, each.taps))
-                self._along(source, image, row, partial(self._row_by_row, rows))
+                self._along([source], image, row, partial(self._row_by_row, rows))
 
     def _row_by_row(self, rows: _Rows, strip: _Strip, right: Run, tile: Value) -> None:
         b, kernel = self.b, self.spec.conv.window.kernel
         start, step = rows.each.place, rows.axis.place_step
         if self.dx:
             start, step = kernel[0] - 1 - start, -step
-        pixel = self._pixel(strip.source, right, tile)
+        pixel = self._pixel(strip.source[0], right, tile)
         last = b.add(rows.first, (rows.each.taps - 1) * rows.axis.tap_step)
         self._fetch(pixel, b.add(last, 1), rows.axis.advance, right)
         sums = self._zeros(1, right.size)
@@ -167,7 +205,7 @@ class _Generator:
 
     # --- both -------------------------------------------------------------------------------------------
     def _along(
-        self, source: Value, image: Value, row: Value, body: Callable[[_Strip, Run, Value], None]
+        self, source: list[Value], image: Value, row: Value, body: Callable[[_Strip, Run, Value], None]
     ) -> None:
         """``body`` for each tile of columns of the rows of outputs from ``row`` on, and each vector of channels."""
         b, channels = self.b, self.spec.conv.channels_in
@@ -180,10 +218,10 @@ class _Generator:
                     strip = self._strip(source, image, row, b.int64(channels - rest), rest)
                     body(strip, right, tile.i)
 
-    def _strip(self, source: Value, image: Value, row: Value, channel: Value, count: int) -> _Strip:
+    def _strip(self, source: list[Value], image: Value, row: Value, channel: Value, count: int) -> _Strip:
         b = self.b
         place = Places(image, row, b.int64(0), channel, ())
-        return _Strip(b.entry(source, channel), b.entry(self.w, channel), place, count)
+        return _Strip([b.entry(each, channel) for each in source], b.entry(self.w, channel), place, count)
 
     def _weight(self, strip: _Strip, weights: Value, r: int, s: int) -> Value:
         tap = r * self.cols.axis.kernel + s
@@ -227,7 +265,7 @@ class _Generator:
     ) -> dict[_Cell, Value]:
         """The products of one row of inputs; ``down``: the rows of outputs that it meets, through which kernel rows."""
         b, sums = self.b, dict(sums)
-        count = b.lanes if access.whole(b, self.spec.input) else count
+        count = b.lanes if self.ring or access.whole(b, self.spec.input) else count
         for j in right.inputs:
             x = b.load_lanes(b.at(line, j * self.pixel_bytes), count)
             met = [((t, m.t), (r, m.tap)) for t, r in down for m in right.at(j)]

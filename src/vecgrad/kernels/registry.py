@@ -80,9 +80,17 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("conv_dx.direct", specs.ConvDxSpec, conv.offer, conv.generate, conv.scratch_bytes),
     Kernel("conv.dense", specs.DenseSpec, dense.offer, dense.generate, dense.scratch_bytes),
     Kernel("conv_dx.dense", specs.DenseDxSpec, dense.offer, dense.generate, dense.scratch_bytes),
-    Kernel("conv.depthwise", specs.DepthwiseSpec, depthwise.offer, depthwise.generate),
+    Kernel(
+        "conv.depthwise", specs.DepthwiseSpec, depthwise.offer, depthwise.generate, depthwise.scratch_bytes
+    ),
     Kernel("conv_dx.depthwise", specs.DepthwiseDxSpec, depthwise.offer, depthwise.generate),
-    Kernel("conv_dw.depthwise", specs.ConvDwSpec, depthwise_dw.offer, depthwise_dw.generate),
+    Kernel(
+        "conv_dw.depthwise",
+        specs.ConvDwSpec,
+        depthwise_dw.offer,
+        depthwise_dw.generate,
+        depthwise_dw.scratch_bytes,
+    ),
     Kernel("conv_dw.direct", specs.ConvDwSpec, conv_dw.offer, conv_dw.generate, conv_dw.scratch_bytes),
     Kernel(
         "conv_dw.rows",

@@ -3,7 +3,7 @@
 Loops: blocks of pairs of pixels → sums of their inputs → block of channels of both halves → register tiles of pairs × channels →
 seven chains. What a tile's four blocks of outputs share stays in registers or, between two chains, in a few lines of scratch: of
 the algorithm's fifteen sums those of weights are made when weights change, those of inputs once for all outputs, and those of
-outputs are where the next chain begins.
+outputs are where the next chain begins. With a prologue the quadrants that chains read as they are are copied beside these sums.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from vecgrad.kernels import _strassen_cost as cost
 from vecgrad.kernels._ahead import Stream
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._epilogue import Places, Writer
+from vecgrad.kernels._prologue import Reader, operands
 from vecgrad.kernels._seven import QUADRANTS, SUMS, Quadrant, left_sums
 from vecgrad.kernels._winograd_tiles import apart
 from vecgrad.kernels.builder import Builder, Index, Value
@@ -28,6 +29,8 @@ from vecgrad.spec.tensor import size
 _KEPT = 3
 # What a chain reads: a pixel of the pair and a half of its channels, or one of the sums.
 _SOURCES: tuple[Quadrant | int, ...] = ((0, 0), (0, 1), 1, 2, (1, 1), 0, 3)
+# Quadrants that are read as they are.
+_AS_THEY_ARE: tuple[Quadrant, ...] = ((0, 0), (0, 1), (1, 1))
 # Chains behind which nothing is stored: meanwhile the inputs of the following pairs are fetched.
 _FETCHING = (0, 2, 3)
 _LINE = 64
@@ -79,13 +82,23 @@ class _Shape:
         return self.spec.tile.block * self.sum_row
 
     @property
+    def copied(self) -> tuple[Quadrant, ...]:
+        """Quadrants that lie behind the sums: the inputs' own memory does not hold them."""
+        return _AS_THEY_ARE if self.spec.prologue else ()
+
+    @property
     def kept(self) -> int:
         """A register tile that is kept."""
         return self.spec.tile.vectors * self.spec.tile.scalars * self.machine.vector_bits // 8
 
     @property
+    def operands(self) -> int:
+        """The block's operands in scratch, in bytes: the sums, and what is copied."""
+        return (SUMS + len(self.copied)) * self.sums
+
+    @property
     def scratch(self) -> int:
-        return SUMS * self.sums + _KEPT * self.kept
+        return self.operands + _KEPT * self.kept
 
 
 def scratch_bytes(spec: StrassenSpec, machine: Machine) -> int:
@@ -116,10 +129,13 @@ class _Generator:
     def __init__(self, shape: _Shape) -> None:
         self.shape, self.spec = shape, shape.spec
         self.b = Builder(shape.machine, shape.spec.output.dtype)
-        self.input, self.weights = self.b.operand(0), self.b.operand(1)
-        self.writer = Writer(self.b, self.spec.epilogue, self.spec.output, self.spec.scalars, 2)
+        prologue = self.spec.prologue
+        read = 1 + operands(prologue)
+        self.input, self.weights = self.b.operand(0), self.b.operand(read)
+        self.reader = Reader(self.b, prologue, 1) if prologue else None
+        self.writer = Writer(self.b, self.spec.epilogue, self.spec.output, self.spec.scalars, read + 1)
         self.kept = [
-            self.b.at(self.b.scratch, SUMS * shape.sums + number * shape.kept) for number in range(_KEPT)
+            self.b.at(self.b.scratch, shape.operands + number * shape.kept) for number in range(_KEPT)
         ]
 
     def module(self) -> str:
@@ -174,7 +190,7 @@ class _Generator:
         return [*runs, (1, second, count)] if wide > 2 else [(wide, 0, first), (1, first, count)]
 
     def _sum(self, x: Value, count: Value) -> None:
-        """The four sums of the inputs of ``count`` pairs from ``x`` on."""
+        """The four sums of the inputs of ``count`` pairs from ``x`` on, and the inputs that are copied."""
         b, s = self.b, self.shape
         width = b.lanes * b.item
         with b.loop(0, count) as pair:
@@ -186,7 +202,11 @@ class _Generator:
                     (i, j): b.load(b.vector, b.at(here, i * s.pixel + j * s.half), b.item)
                     for i, j in QUADRANTS
                 }
-                for number, value in enumerate(left_sums(b, values)):
+                if self.reader:
+                    halves = [self.reader.vectors(b.add(channel.i, j * s.half), b.lanes) for j in range(2)]
+                    values = {(i, j): self.reader.apply(x, halves[j]) for (i, j), x in values.items()}
+                copied = (values[quadrant] for quadrant in s.copied)
+                for number, value in enumerate((*left_sums(b, values), *copied)):
                     b.store(value, b.at(there, number * s.sums), width)
 
 
@@ -252,6 +272,8 @@ class _Tile:
         b, s = self.b, self.owner.shape
         inner = s.pack.inner // 2
         source = _SOURCES[number]
+        if not isinstance(source, int) and s.copied:
+            source = SUMS + s.copied.index(source)
         if isinstance(source, int):
             step = s.sum_row
             a = b.at(b.at(b.scratch, source * s.sums), b.mul(self.pair, step))

@@ -5,6 +5,7 @@ Weights come packed, in the domain (``_winograd_gather``), or as they are, and t
 
 from __future__ import annotations
 
+from vecgrad.kernels._prologue_patches import refusal as left
 from vecgrad.kernels._winograd_cost import Wide, gather_cycles, refusal, seconds
 from vecgrad.kernels._winograd_gather import Generator
 from vecgrad.kernels._winograd_shape import Shape
@@ -29,7 +30,7 @@ def offer(spec: WinogradSpec, machine: Machine) -> Offer | Refusal:
     """3 × 3 kernels, stride 1, one group, float32."""
     direction = "dx" if isinstance(spec, WinogradDxSpec) else "forward"
     name = "conv.winograd" if direction == "forward" else "conv_dx.winograd"
-    reason = refusal(spec.conv, spec.output.dtype)
+    reason = refusal(spec.conv, spec.output.dtype) or left(spec.prologue, spec.parts, machine)
     if reason:
         return Refusal(name, reason)
     inputs, written = spec.epilogue.traffic(spec.output)

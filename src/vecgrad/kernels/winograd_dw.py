@@ -16,6 +16,9 @@ from vecgrad.kernels._ahead import Ahead
 from vecgrad.kernels._cases import cases
 from vecgrad.kernels._contract import Accumulators, Contraction, Level
 from vecgrad.kernels._conv_shape import balanced
+from vecgrad.kernels._prologue import operands
+from vecgrad.kernels._prologue_patches import ProloguePatches
+from vecgrad.kernels._prologue_patches import refusal as left
 from vecgrad.kernels._runs import fill_run
 from vecgrad.kernels._slab import moved, reached
 from vecgrad.kernels._unpooled import UnpooledPatches
@@ -53,9 +56,8 @@ class Shape:
     @property
     def x(self) -> Patches:
         (top, _), (left, _) = self.spec.conv.window.padding
-        return Patches(
-            self.spec.input, self.grid, INPUTS, -top, -left, steps.inputs, self.spec.c_block, self.item
-        )
+        place, prologue = (self.spec.input, self.grid, INPUTS, -top, -left), self.spec.prologue
+        return ProloguePatches(*place, steps.inputs, self.spec.c_block, self.item, prologue)
 
     @property
     def dy(self) -> Patches:
@@ -121,7 +123,7 @@ def scratch_bytes(spec: WinogradDwSpec, machine: Machine) -> int:
 def offer(spec: WinogradDwSpec, machine: Machine) -> Offer | Refusal:
     """3 × 3 kernels, stride 1, one group, float32."""
     name = "conv_dw.winograd"
-    reason = refusal(spec.conv, spec.dy.dtype)
+    reason = refusal(spec.conv, spec.dy.dtype) or left(spec.prologue, spec.k_blocks, machine)
     if reason:
         return Refusal(name, reason)
     read = spec.input.nbytes + (spec.unpool or spec.dy).nbytes
@@ -140,9 +142,10 @@ class _Generator:
     def __init__(self, shape: Shape) -> None:
         self.shape, self.spec = shape, shape.spec
         self.b = Builder(shape.machine, shape.spec.dy.dtype)
-        dy_end = 3 if self.spec.unpool else 2
-        self.x = (self.b.operand(0),)
-        self.dy = tuple(self.b.operand(n) for n in range(1, dy_end))
+        x_end = 1 + operands(self.spec.prologue)
+        dy_end = x_end + (2 if self.spec.unpool else 1)
+        self.x = tuple(self.b.operand(n) for n in range(x_end))
+        self.dy = tuple(self.b.operand(n) for n in range(x_end, dy_end))
         self.slab = self.b.operand(dy_end)
         self.fetched = [self.b.operand(dy_end + 1 + n) for n in range(self.spec.fetched)]
         self.memory = [self.b.at(self.b.scratch, place) for place in shape.places[:-1]]

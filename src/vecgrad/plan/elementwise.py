@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from vecgrad.plan.lower import Lowering
 
 
-def lower(lowering: Lowering, step: Step) -> None:
-    """Adds the calls of a step of kind map, reduce_sum, reduce_max or reduce_pixels."""
+def lower(lowering: Lowering, step: Step, refused: tuple[str, ...] = ()) -> None:
+    """Adds the calls of a step of kind map, reduce_sum, reduce_max or reduce_pixels. refused: why a map is a pass of its own."""
     match step.op:
         case "map":
-            _map(lowering, step)
+            _map(lowering, step, refused)
         case "reduce_pixels":
             _reduce_pixels(lowering, step)
         case _:
             _reduce_channels(lowering, step)
 
 
-def _map(lowering: Lowering, step: Step) -> None:
+def _map(lowering: Lowering, step: Step, refused: tuple[str, ...]) -> None:
     stored, layouts = _operands(lowering, step)
     used = lowering.used(Epilogue(step.expr))
     constant = not used and all(s.buffer.base in ("parameters", "packs") for s in stored)
@@ -38,7 +38,7 @@ def _map(lowering: Lowering, step: Step) -> None:
     if result.buffer.base == "packs":
         lowering.constant_calls.append(DraftCall(spec, arguments, step, step.op, 1))
     else:
-        lowering.call(step, spec, arguments, batched=step.results[0].batched)
+        lowering.call(step, spec, arguments, batched=step.results[0].batched, refused=refused)
 
 
 def _reduce_channels(lowering: Lowering, step: Step) -> None:

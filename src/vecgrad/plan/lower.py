@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from vecgrad.graph.nodes import Graph, Ref
 from vecgrad.kernels import algorithm, summed
@@ -16,6 +15,7 @@ from vecgrad.plan.dense import flat_layout, flattened, many_weights, same_memory
 from vecgrad.plan.draft import Argument, Buffer, Draft, DraftCall, Stored
 from vecgrad.plan.fuse import Step, renamed
 from vecgrad.plan.pools import pool_spec
+from vecgrad.plan.reading import OnTheWay
 from vecgrad.spec import kernel as specs
 from vecgrad.spec.errors import CompileError
 from vecgrad.spec.geometry import Conv, Window
@@ -23,14 +23,11 @@ from vecgrad.spec.kernel import (
     Epilogue,
     KernelSpec,
     Pooling,
-    Unpooling,
     WeightsSpec,
 )
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Operand, scalars
 from vecgrad.spec.tensor import Layout, as_map, size
-
-_Spec = TypeVar("_Spec", bound=KernelSpec)
 
 # Tasks that share the work of one pack.
 PACK_TASKS = 8
@@ -64,8 +61,8 @@ class Lowering:
         self._values: dict[Ref, Stored] = {}
         # What backward steps compute again, until one has.
         self.again: dict[Ref, Step] = {}
-        # Un-poolings that no step has made: kernels that read their results may do so on the way.
-        self._unpoolings: dict[Ref, Step] = {}
+        # Steps that kernels may do where they read their results.
+        self.on_the_way = OnTheWay(self)
         self._sums: dict[Ref, Accumulator] = {}
         self._destination: dict[Ref, int] = {}
         for name, ref in graph.outputs.items():
@@ -86,13 +83,13 @@ class Lowering:
         self._values[ref] = Stored(self.draft.buffer(layout, base, offset), layout)
 
     def value(self, ref: Ref) -> Stored:
-        """Where a value that a step reads is; what it needs is finished first: a sum over images, an un-pooling."""
-        self._unpool(ref)
+        """Where a value that a step reads is; what it needs is finished first: a sum over images, a step that waits."""
+        self.on_the_way.make(ref)
         if ref in self._sums and not self._sums[ref].summed:
             self.finish_sums()
         return self._values[ref]
 
-    def _layout(self, ref: Ref) -> Layout:
+    def layout(self, ref: Ref) -> Layout:
         """How a result lies in memory: whole vectors per pixel if batched, compact if not."""
         h, w, c = ref.type.map
         pitch = self.machine.pitch(c, self.dtype) if ref.batched else c
@@ -100,7 +97,7 @@ class Lowering:
 
     def new(self, ref: Ref, constant: bool = False) -> Stored:
         """Memory for a result. constant: it is kept beside the packs, for as long as the parameters do not change."""
-        layout = self._layout(ref)
+        layout = self.layout(ref)
         if constant:
             buffer = Buffer(layout.nbytes, False, "packs")
         elif not ref.batched and ref in self._destination:
@@ -154,7 +151,7 @@ class Lowering:
 
     def stored(self, ref: Ref) -> Stored:
         """Where a value is, its sum over images finished or not."""
-        self._unpool(renamed(ref))
+        self.on_the_way.make(renamed(ref))
         return self._values[renamed(ref)]
 
     def settle_gradient(self, ref: Ref, destination: int) -> Stored:
@@ -188,13 +185,21 @@ class Lowering:
             case "conv_dw", Conv() as conv:
                 self._conv_dw(step, conv)
             case "max_pool_dx", Window() if step.expr == Operand(0):
-                self._unpoolings[step.results[0]] = step
+                self.on_the_way.unpool(step)
+            case "map", _ if self.on_the_way.map(step):
+                pass
+            case _:
+                self.lower_now(step)
+
+    def lower_now(self, step: Step, refused: tuple[str, ...] = ()) -> None:
+        """The same for a step that waits for nobody. refused: why nobody took it over."""
+        match step.op, step.attribute:
             case (("max_pool" | "max_pool_dx"), Window() as w):
-                self._pool(step, w, None)
+                self._pool(step, w, None, refused)
             case (("avg_pool" | "avg_pool_dx"), (Window() as w, bool() as counted)):
                 self._pool(step, w, counted)
             case (("map" | "reduce_sum" | "reduce_max" | "reduce_pixels"), _):
-                elementwise.lower(self, step)
+                elementwise.lower(self, step, refused)
             case "reshape", _:
                 self._reshape(step)
             case (("concat" | "part" | "moments" | "keep"), _):
@@ -230,7 +235,7 @@ class Lowering:
             return epilogue, arguments
         assert isinstance(step.pool.attribute, Window)
         after, behind = self._epilogue(step.pool)
-        output, *index = map(self._layout, step.results)
+        output, *index = map(self.layout, step.results)
         pool = Pooling(step.pool.attribute, output, index[0] if index else None, after.expr, after.inputs)
         return replace(epilogue, pool=pool), arguments + behind
 
@@ -239,7 +244,7 @@ class Lowering:
         weights = self.value(step.inputs[1])
         epilogue, extra = self._epilogue(step)
         forward = step.op == "conv"
-        inside, outside = read, self._layout(step.pool.inputs[0] if step.pool else step.results[0])
+        inside, outside = read, self.layout(step.pool.inputs[0] if step.pool else step.results[0])
         flat = flattened(conv, inside if forward else outside)
         if flat is not None and (forward or all(same_memory(x, outside) for x in epilogue.inputs)):
             conv = flat
@@ -265,7 +270,7 @@ class Lowering:
         packed = weights.buffer
         if found.pack is not None:
             packed = self._pack(weights, replace(found.pack, tasks=PACK_TASKS))
-        spec, step, source = self._source(found.spec, step, step.inputs[0])
+        spec, step, source = self.on_the_way.source(found.spec, step, step.inputs[0])
         arguments = (*source, Argument(packed), *extra, *(Argument(r.buffer) for r in results))
         call = DraftCall(spec, arguments, step, step.op, self.draft.batch_size, refused=found.refused)
         if found.tasks:
@@ -292,8 +297,7 @@ class Lowering:
         return self.packs[key]
 
     def _conv_dw(self, step: Step, conv: Conv) -> None:
-        x, dy = self.value(step.inputs[0]), self._layout_of(step.inputs[1])
-        layout = x.layout
+        layout, dy = map(self._layout_of, step.inputs)
         flat = flattened(conv, layout)
         if flat is not None:
             conv, layout = flat, flat_layout(layout)
@@ -304,8 +308,9 @@ class Lowering:
             groups=None if by_chunks else lambda blocks, least, most: image_groups(blocks, batch, least, most),
             algorithm=self.algorithm,
         )  # fmt: skip
-        spec, step, source = self._source(found.spec, step, step.inputs[1])
-        operands = (Argument(x.buffer), *source)
+        spec, step, gradient = self.on_the_way.source(found.spec, step, step.inputs[1])
+        spec, step, x = self.on_the_way.source(spec, step, step.inputs[0])
+        operands = (*x, *gradient)
         if by_chunks:
             _, slab = self.sum_over_images(step.results[0], length, self.draft.chunks)
             call = DraftCall(spec, (*operands, slab), step, step.op, batch, True, refused=found.refused)
@@ -320,30 +325,15 @@ class Lowering:
     def _compute_again(self, refs: Iterable[Ref]) -> None:
         """The values among ``refs`` that are not kept, where they are no part of the open phase; from now on these are read."""
         for ref in refs:
-            if ref in self.again and not in_one_phase(self.draft, self.value(ref).buffer):
-                elementwise.lower(self, self.again.pop(ref))
+            stored = self._values.get(ref)
+            if ref in self.again and not (stored and in_one_phase(self.draft, stored.buffer)):
+                step = self.again.pop(ref)
+                if not self.on_the_way.map(step):
+                    elementwise.lower(self, step)
 
     def _layout_of(self, ref: Ref) -> Layout:
-        """How a value lies, or would lie if it were un-pooled."""
-        return self._layout(ref) if ref in self._unpoolings else self.value(ref).layout
-
-    def _source(self, spec: _Spec, step: Step, ref: Ref) -> tuple[_Spec, Step, tuple[Argument, ...]]:
-        """What a kernel reads for ``ref``: the pooled gradient and its index if it can un-pool it, which ``step`` then does too."""
-        pool = self._unpoolings.get(ref)
-        if pool is not None and isinstance(pool.attribute, Window):
-            dy, index = map(self.value, pool.inputs)
-            found = algorithm.unpooling(spec, Unpooling(pool.attribute, dy.layout, index.layout))
-            if found is not None:
-                step = replace(step, nodes=step.nodes + pool.nodes)
-                return found, step, (Argument(dy.buffer), Argument(index.buffer))
-        return spec, step, (Argument(self.value(ref).buffer),)
-
-    def _unpool(self, ref: Ref) -> None:
-        """Un-pools a gradient now, if no step has."""
-        step = self._unpoolings.pop(ref, None)
-        if step is not None:
-            assert isinstance(step.attribute, Window)
-            self._pool(step, step.attribute, None)
+        """How a value lies, or would lie if the step that waits made it."""
+        return self.layout(ref) if ref in self.on_the_way else self.value(ref).layout
 
     def _pool(self, step: Step, w: Window, counted: bool | None, refused: tuple[str, ...] = ()) -> None:
         inputs = [self.value(ref) for ref in step.inputs]

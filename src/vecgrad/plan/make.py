@@ -16,13 +16,14 @@ from vecgrad.plan.draft import Argument, Draft, DraftCall, DraftPhase, Stored
 from vecgrad.plan.fuse import Step, fuse, renamed
 from vecgrad.plan.lower import Lowering
 from vecgrad.plan.plan import Plan, PlannedCall, PlannedPhase, Result
+from vecgrad.plan.reading import read_once
 from vecgrad.plan.schedule import add_update, pack_once, pack_when_read
 from vecgrad.plan.simplify import simplify
 from vecgrad.plan.update import Update
 from vecgrad.spec.emitter import WEIGHING
 from vecgrad.spec.errors import CompileError
 from vecgrad.spec.geometry import Window
-from vecgrad.spec.kernel import MapSpec
+from vecgrad.spec.kernel import MapSpec, Prologue
 from vecgrad.spec.machine import ITEM_BYTES, Machine
 from vecgrad.spec.scalar import Operand
 
@@ -50,6 +51,7 @@ def make(
     lowering.weights_change = update is not None
     steps = fuse(graph)
     lowering.again = computed_again(steps, lowering.results)
+    lowering.on_the_way.may_wait = read_once(steps, lowering.results, lowering.again)
     for step in steps:
         lowering.lower(step)
     results = _keep_results(graph, lowering, offsets)
@@ -137,7 +139,7 @@ def _call(call: DraftCall, phase: DraftPhase, draft: Draft, machine: Machine) ->
         stage=step.nodes[0].stage if step else phase.part,
         formula=step.formula if step else "",
         kernel=offer.kernel,
-        fused=_fused(step) if step else "",
+        fused=_fused(step, getattr(call.spec, "prologue", None)) if step else "",
         flops=offer.flops * call.units,
         nbytes=(offer.bytes_read + offer.bytes_written) * call.units,
         seconds=offer.seconds * call.units,
@@ -147,11 +149,13 @@ def _call(call: DraftCall, phase: DraftPhase, draft: Draft, machine: Machine) ->
     )
 
 
-def _fused(step: Step) -> str:
+def _fused(step: Step, prologue: Prologue | None = None) -> str:
     """The map's body, or what joined the primitive; the entry itself is written x0."""
     if step.op == "update":
         return ""
     own = "" if step.expr == Operand(0) and step.op != "map" else str(step.expr)
+    if prologue is not None:
+        return ", ".join(part for part in (f"reads {prologue.expr}", _fused(step)) if part)
     if step.pool is None:
         return own
     assert isinstance(step.pool.attribute, Window)

@@ -69,6 +69,18 @@ class Unpooling:
 
 
 @dataclass(frozen=True)
+class Prologue:
+    """What happens to each entry of a kernel's map as it is read: ``expr`` of Operand(0), the entry itself, and of Operand(1…), the
+    entries of ``vectors``, per-channel vectors (1, 1, C), at the same channel.
+
+    The map that it makes is never stored; padding is zeros of that map. The vectors follow the map among the kernel's operands.
+    """
+
+    expr: Expr
+    vectors: tuple[Layout, ...]
+
+
+@dataclass(frozen=True)
 class Epilogue:
     """What happens to each entry before it is stored: ``expr`` of Operand(0), the entry itself, and of
     Operand(1…), the entries of ``inputs`` at the same place.
@@ -177,12 +189,14 @@ class WeightBlocks:
 
 @dataclass(frozen=True)
 class WeightGradientSpec(KernelSpec):
-    """Base of what sums products of x and dy over images into a slab: (R, S, C / groups, K), or each task's own block of it."""
+    """Base of what sums products of x, behind its prologue, and dy over images into a slab: (R, S, C / groups, K), or each task's
+    own block of it."""
 
     conv: Conv
     input: Layout
     dy: Layout
     own: bool = field(default=False, kw_only=True)
+    prologue: Prologue | None = field(default=None, kw_only=True)
 
     @property
     def block(self) -> tuple[int, int]:

@@ -113,7 +113,8 @@ class DwTile:
 
 @dataclass(frozen=True)
 class ConvDwSpec(WeightGradientSpec):
-    """(2.21). Operands: x, dy, slab (canonical (R, S, C / groups, K), written completely, even for no images).
+    """(2.21). Operands: x, the prologue's vectors, dy, slab (canonical (R, S, C / groups, K), written completely, even for no
+    images).
 
     Every entry is one chain over images, rows and columns ascending; with ``sections`` every block of rows
     (``tile.row_block`` of ``tile.images`` images, which are then part of the bits) is one from 0, and these are added in

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vecgrad.spec.geometry import Conv
-from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec
+from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec, Prologue
 from vecgrad.spec.tensor import Layout
 
 
@@ -24,8 +24,8 @@ class DepthwiseTile:
 
 @dataclass(frozen=True)
 class DepthwiseSpec(KernelSpec):
-    """(2.9) with as many groups as channels read and written, then the epilogue. Operands: x, w (canonical: R × S × 1 × C),
-    epilogue inputs, y.
+    """(2.9) with as many groups as channels read and written, then the epilogue. Operands: x, the prologue's vectors,
+    w (canonical: R × S × 1 × C), epilogue inputs, y.
 
     Every entry is one chain of multiply-adds from 0 over r, then s, ascending; taps on padding are left out. A chunk is a
     range of images.
@@ -37,6 +37,7 @@ class DepthwiseSpec(KernelSpec):
     tile: DepthwiseTile
     epilogue: Epilogue = PLAIN
     scalars: tuple[str, ...] = ()
+    prologue: Prologue | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

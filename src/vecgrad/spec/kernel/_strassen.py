@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vecgrad.spec.geometry import Conv
-from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec, WeightsSpec
+from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec, Prologue, WeightsSpec
 from vecgrad.spec.tensor import Layout
 
 
@@ -47,7 +47,8 @@ class StrassenPackSpec(WeightsSpec):
 
 @dataclass(frozen=True)
 class StrassenSpec(KernelSpec):
-    """(2.9) of a 1 × 1 kernel by seven products for eight, then the epilogue. Operands: x, packed weights, epilogue inputs, y.
+    """(2.9) of a 1 × 1 kernel by seven products for eight, then the epilogue. Operands: x, the prologue's vectors, packed weights,
+    epilogue inputs, y.
 
     Pixels 2i and 2i + 1 of an image, in the order in which they lie, are a pair; the first ones, the second ones and the
     halves of the channels make the quadrants. Every product is one chain of multiply-adds over channels, ascending, from 0
@@ -66,6 +67,7 @@ class StrassenSpec(KernelSpec):
     parts: int = 1
     epilogue: Epilogue = PLAIN
     scalars: tuple[str, ...] = ()
+    prologue: Prologue | None = field(default=None, kw_only=True)
 
     @property
     def tasks(self) -> int:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vecgrad.spec.geometry import Conv
-from vecgrad.spec.kernel._base import PLAIN, Epilogue, KernelSpec, Unpooling, WeightGradientSpec, WeightsSpec
+from vecgrad.spec.kernel._base import (
+    PLAIN,
+    Epilogue,
+    KernelSpec,
+    Prologue,
+    Unpooling,
+    WeightGradientSpec,
+    WeightsSpec,
+)
 from vecgrad.spec.tensor import Layout
 
 
@@ -43,7 +51,7 @@ class WinogradPackSpec(WeightsSpec):
 
 @dataclass(frozen=True)
 class WinogradSpec(KernelSpec):
-    """(2.9) by F(4 × 4, 3 × 3), then the epilogue. Operands: x, packed weights, epilogue inputs, y.
+    """(2.9) by F(4 × 4, 3 × 3), then the epilogue. Operands: x, the prologue's vectors, packed weights, epilogue inputs, y.
 
     Every one of the 36 products of a 4 × 4 tile of outputs is one chain of multiply-adds from 0 over c ascending; a tile
     begins at every fourth row and column of y. mode *images*: a chunk is a range of images. mode *blocks* (a tasks
@@ -51,7 +59,7 @@ class WinogradSpec(KernelSpec):
     [i · images_per_group, (i + 1) · images_per_group) of the n = scalars[0] given. mode *tiles* (a tasks phase): task t
     computes image tiles [t · block, (t + 1) · block) of those of all n images.
 
-    chunk: 0, or, in mode *blocks*, operand 1 is w itself (canonical): of so many channels at a time that are summed over, the
+    chunk: 0, or, in mode *blocks*, the weights are w itself (canonical): of so many channels at a time that are summed over, the
     weights of a task go into the domain and meet ``together`` image tiles, and are never stored there. Every
     part has channels then. Bits do not depend on it.
     """
@@ -69,6 +77,7 @@ class WinogradSpec(KernelSpec):
     epilogue: Epilogue = PLAIN
     scalars: tuple[str, ...] = ()
     unpool: Unpooling | None = None
+    prologue: Prologue | None = field(default=None, kw_only=True)
 
     @property
     def tasks(self) -> int:
@@ -86,7 +95,8 @@ class WinogradDxSpec(WinogradSpec):
 
 @dataclass(frozen=True)
 class WinogradDwSpec(WeightGradientSpec):
-    """(2.21) by F(4 × 4, 3 × 3). Operands: x, dy, slab (canonical (3, 3, C, K), written completely, even for no images).
+    """(2.21) by F(4 × 4, 3 × 3). Operands: x, the prologue's vectors, dy, slab (canonical (3, 3, C, K), written completely, even
+    for no images).
 
     Every one of the 36 sums of a pair of channels is one chain over tiles: images, then rows, then columns of tiles.
     Modes, tasks and own as in ConvDwSpec; k_block and c_block are the channels of a task, whose output channels come in ``turns``
