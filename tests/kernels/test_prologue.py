@@ -18,6 +18,7 @@ from tests.kernels.test_winograd import same_bits
 from tests.kernels.test_winograd_fetch import fetched, filled
 
 from vecgrad.kernels import algorithm, registry
+from vecgrad.kernels._depthwise_tile import near
 from vecgrad.kernels._dw_shape import DwShape
 from vecgrad.kernels.choose import dw_spec
 from vecgrad.kernels.depthwise import depthwise_spec
@@ -69,8 +70,8 @@ def serves(spec: Any, layout: Layout, machine: Machine) -> bool:
 
 
 @pytest.mark.parametrize("name", ["odd rows", "several blocks", "no images"])
-def test_strassen(lab: Any, machine: Machine, name: str) -> None:
-    a = strassen.Operands(lab, machine, strassen.CASES[name])
+def test_strassen(lab: Any, some_machine: Machine, name: str) -> None:
+    a = strassen.Operands(lab, some_machine, strassen.CASES[name])
     lab_behind = behind(a)
     plain = a.gathered("forward")
     a.lab = lab_behind
@@ -79,15 +80,17 @@ def test_strassen(lab: Any, machine: Machine, name: str) -> None:
         same_bits(a.gathered("forward", groups=2, parts=3), plain)
 
 
-@pytest.mark.parametrize("name", depthwise.CASES)
-@pytest.mark.parametrize("padded", [True, False], ids=["arena", "user"])
+@pytest.mark.parametrize(
+    ("name", "padded"),
+    [*((name, True) for name in depthwise.CASES), *((name, False) for name in depthwise.FEW)],
+)
 def test_depthwise(lab: Any, some_machine: Machine, name: str, padded: bool) -> None:
     """Forward pass and weight gradient, where their rows fit a ring."""
     a = direct.Operands(lab, some_machine, depthwise.CASES[name], padded=padded, real=True)
     spec = depthwise_spec(a.conv, False, a.x_layout, a.y_layout, some_machine)
     dw = dw_spec(a.conv, a.x_layout, a.y_layout, some_machine)
     forward, backward = (serves(each, a.x_layout, some_machine) for each in (spec, dw))
-    if max(a.conv.window.kernel) <= 3 and some_machine.registers >= 32:
+    if max(a.conv.window.kernel) <= 3 and some_machine.registers >= 32 and near(a.conv, False, some_machine):
         assert (forward, backward) == (True, True)
     lab_behind = behind(a)
     plain = depthwise.run(a, "forward"), a.dw()
@@ -102,7 +105,7 @@ def test_depthwise(lab: Any, some_machine: Machine, name: str, padded: bool) -> 
     size=st.tuples(st.integers(1, 12), st.integers(1, 12)), channels=st.integers(2, 40), kernel=st.integers(1, 3),
     stride=st.integers(1, 3), padding=st.integers(0, 2), images=st.integers(0, 3),
 )  # fmt: skip
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_depthwise_of_any_geometry(
     lab: Any, size: Any, channels: int, kernel: int, stride: int, padding: int, images: int
 ) -> None:
