@@ -45,6 +45,13 @@ def fetched(
     lab: Any, spec: KernelSpec, machine: Machine, operands: list[Any], images: int = IMAGES
 ) -> set[int]:
     """The addresses that the kernel fetches while it works on ``operands``."""
+    return set(fetches(lab, spec, machine, operands, images))
+
+
+def fetches(
+    lab: Any, spec: KernelSpec, machine: Machine, operands: list[Any], end: int, scalars: tuple[float, ...] = (0.0,)
+) -> list[int]:  # fmt: skip
+    """As many as there are, of images, or tasks, 0 … end − 1."""
     function = lab.function(spec, machine, noting)
     engine = lab.engine(spec, machine, noting)
     count = ctypes.c_int64.from_address(engine.get_global_value_address("count"))
@@ -52,10 +59,10 @@ def fetched(
     pointers = (ctypes.c_void_p * len(operands))(*(each.ctypes.data for each in operands))
     scratch = np.zeros(registry.scratch_bytes(spec, machine) + 64, np.uint8)
     start = scratch.ctypes.data + -scratch.ctypes.data % 64
-    function(pointers, (ctypes.c_double * 1)(), start, 0, images)
+    function(pointers, (ctypes.c_double * len(scalars))(*scalars), start, 0, end)
     assert 0 < count.value < MOST
     noted = (ctypes.c_int64 * count.value).from_address(engine.get_global_value_address("noted"))
-    return set(noted)
+    return list(noted)
 
 
 def pixels(

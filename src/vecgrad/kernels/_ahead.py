@@ -7,6 +7,7 @@ that must be read before they are written. Neither the order of a sum nor a resu
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -45,26 +46,39 @@ class Ahead:
 
 @dataclass(frozen=True)
 class Stream:
-    """Pieces of ``lines`` lines, ``step`` bytes apart from ``start`` on, that a loop fetches as it goes: ``pace`` of them with
-    each of its steps, rounded up for the steps written out in its body.
+    """``pieces`` pieces of ``lines`` lines, ``step`` bytes apart from ``start`` on, that a loop of ``steps`` steps fetches as it
+    goes: as many at a time, rounded up, as the steps in its body are due, and once all are the last one again.
 
     Fetches in one burst wait for the dozen buffers that lines arrive in, and what is behind them waits too. Spread over the
     products they cost nothing, and memory is read at the same time.
+
+    turn: (an address, bytes) where what has come to this address goes on as far before it, and there is no last piece.
     """
 
     start: Value
     lines: int
     step: int
-    pace: Fraction
+    pieces: int | Fraction
+    steps: int | Fraction
     write: bool = False
+    turn: tuple[Value, int] | None = None
 
-    def fetch(self, b: Builder, here: Value, steps: int) -> Value:
+    def bound(self, b: Builder) -> Value:
+        """The address of its turn, else of the last piece."""
+        if self.turn:
+            return self.turn[0]
+        return b.around(self.start, (max(math.ceil(self.pieces), 1) - 1) * self.step)
+
+    def fetch(self, b: Builder, here: Value, bound: Value, steps: int) -> Value:
         """The pieces of ``steps`` steps from ``here`` on; where the next ones begin."""
-        pieces = max(-int(-self.pace * steps // 1), 1)
-        for piece in range(pieces):
+        due = max(math.ceil(self.pieces * Fraction(steps) / self.steps), 1)
+        for _ in range(due):
             for line in range(self.lines):
-                b.prefetch(b.around(here, piece * self.step + line * _LINE), self.write)
-        return b.around(here, pieces * self.step)
+                b.prefetch(b.around(here, line * _LINE), self.write)
+            here = b.around(here, self.step)
+            if self.turn:
+                here = b.select(b.icmp("ult", here, bound), here, b.around(here, -self.turn[1]))
+        return here if self.turn else b.select(b.icmp("ult", here, bound), here, bound)
 
 
 @dataclass(frozen=True)
@@ -128,10 +142,14 @@ class Region:
         ``start``: the region's first byte."""
         total = self.rows * self.pieces
         if self.row_step == self.pieces * self.step:
-            here = b.mul(b.div(b.mul(done, total), all_work), self.step)
-        else:
-            row = b.mul(done, self.rows)
-            whole = b.div(row, all_work)
-            column = b.div(b.mul(b.rem(row, all_work), self.pieces), all_work)
-            here = b.add(b.mul(whole, self.row_step), b.mul(column, self.step))
-        return Stream(b.around(start, here), self.lines, self.step, Fraction(total * work, all_work * steps))
+            # Line by line, the first one of all pieces before the second: whole pieces are more at a time than a loop's turn needs.
+            line = b.div(b.mul(done, self.all_lines), all_work)
+            here = b.add(b.mul(b.rem(line, total), self.step), b.mul(b.div(line, total), _LINE))
+            due = Fraction(self.all_lines * work, all_work)
+            turn = (b.around(start, total * self.step), total * self.step - _LINE)
+            return Stream(b.around(start, here), 1, self.step, due, steps, turn=turn)
+        row = b.mul(done, self.rows)
+        whole = b.div(row, all_work)
+        column = b.div(b.mul(b.rem(row, all_work), self.pieces), all_work)
+        here = b.add(b.mul(whole, self.row_step), b.mul(column, self.step))
+        return Stream(b.around(start, here), self.lines, self.step, Fraction(total * work, all_work), steps)

@@ -127,6 +127,7 @@ class Contraction:
         """The accumulators after the whole walk."""
         flat = [value for row in accumulators for value in row] + [stream.start for stream in self.streams]
         flat += [self.kept] if self.kept is not None else []
+        self._bounds = [stream.bound(self.b) for stream in self.streams]
         levels = merged(levels) if self.live is None else [*merged(levels[:-1]), levels[-1]]
         if not levels:
             levels = [_ONCE]
@@ -222,7 +223,8 @@ class Contraction:
         assert isinstance(inner.count, int)
         result = self._straight(flat, a, w, outer, inner, count)
         for n, stream in enumerate(self.streams, len(self.offsets) * self.vectors):
-            result[n] = stream.fetch(self.b, result[n], count * inner.count)
+            bound = self._bounds[n - len(self.offsets) * self.vectors]
+            result[n] = stream.fetch(self.b, result[n], bound, count * inner.count)
         return result
 
     def _straight(

@@ -118,8 +118,8 @@ class Writer:
                 item = layout.nbytes // layout.entries
                 lines = -(-min(vectors * self._b.lanes, layout.channels) * item // _LINE)
                 step = apart // max(len(at.pixels) - 1, 1) * layout.pitch * item
-                pace = Fraction(len(at.pixels)) / steps
-                found.append(Stream(source.at(first, 0), lines, step, pace, number == self._inputs))
+                write = number == self._inputs
+                found.append(Stream(source.at(first, 0), lines, step, len(at.pixels), steps, write))
         return found
 
     def fetch(self, at: Places, rows: int, vectors: int = 1) -> None:

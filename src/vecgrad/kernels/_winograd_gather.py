@@ -8,8 +8,6 @@ stays in scratch that fits the second-level cache.
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from vecgrad.kernels import _winograd_steps as steps
 from vecgrad.kernels import access
 from vecgrad.kernels._ahead import Ahead, Stream
@@ -210,7 +208,7 @@ class Generator:
         fewest = min(s.needed.tiles(kind) or s.grid.tiles for kind in s.needed.kinds if kind != 3)
         share = -(-lines // max(tile.block * fewest // s.grid.tiles // tile.scalars, 1))
         start = b.mul(group, share * _LINE)
-        return [Stream(b.around(weights, start), 1, _LINE, Fraction(share, s.pack.inner))]
+        return [Stream(b.around(weights, start), 1, _LINE, share, s.pack.inner)]
 
     def _write(self, first: Value, count: Value, start: Value, vectors: Index) -> None:
         """Vectors ``start`` … of the channels of the tiles back from the Winograd domain, to the output."""

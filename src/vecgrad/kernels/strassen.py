@@ -9,7 +9,6 @@ outputs are where the next chain begins. With a prologue the quadrants that chai
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Literal
 
 from vecgrad.kernels import _strassen_cost as cost
@@ -33,6 +32,9 @@ _SOURCES: tuple[Quadrant | int, ...] = ((0, 0), (0, 1), 1, 2, (1, 1), 0, 3)
 _AS_THEY_ARE: tuple[Quadrant, ...] = ((0, 0), (0, 1), (1, 1))
 # Chains behind which nothing is stored: meanwhile the inputs of the following pairs are fetched.
 _FETCHING = (0, 2, 3)
+# The part of the second-level cache that weights may have for the next block of them to be found there; else each chain fetches
+# its part of the plane that it will read then.
+_WEIGHTS = 2
 _LINE = 64
 
 
@@ -90,6 +92,11 @@ class _Shape:
     def kept(self) -> int:
         """A register tile that is kept."""
         return self.spec.tile.vectors * self.spec.tile.scalars * self.machine.vector_bits // 8
+
+    @property
+    def streamed(self) -> bool:
+        """Whether weights come from beyond the second-level cache, block by block."""
+        return self.pack.entries * self.item > self.machine.l2 // _WEIGHTS
 
     @property
     def operands(self) -> int:
@@ -163,10 +170,19 @@ class _Generator:
             following = b.around(x, tile.block * 2 * self.shape.pixel)
             with b.loop(first, last) as block:
                 coming = b.around(following, b.mul(b.sub(block.i, first), self.share * tile.block))
-                w = b.at(self.weights, b.mul(block.i, self.shape.pack.block_entries * b.item))
+                w = self._weights(block.i)
+                # Behind the last block the first one is met again, by the next pairs or in the next task.
+                after = b.add(block.i, 1)
+                after = b.select(b.icmp("slt", after, last), after, b.add(first, 0))
                 for width, begin, stop in runs:
                     with b.loop(begin, stop, step=width) as each:
-                        _Tile(self, x, w, coming, loop.i, each.i, block.i, width).emit()
+                        _Tile(
+                            self, x, (w, self._weights(after)), coming, loop.i, each.i, block.i, width
+                        ).emit()
+
+    def _weights(self, block: Value) -> Value:
+        """Of a block of channels."""
+        return self.b.at(self.weights, self.b.mul(block, self.shape.pack.block_entries * self.b.item))
 
     @property
     def share(self) -> int:
@@ -213,15 +229,18 @@ class _Generator:
 class _Tile:
     """``width`` pairs from number ``pair`` of a block on, by a block of channels of both halves.
 
-    coming: inputs of the following block of pairs, of which those that lie behind as many pairs are fetched meanwhile.
+    weights: the block's, and the next one's. coming: inputs of the following block of pairs, of which those that lie behind as many
+    pairs are fetched meanwhile.
     """
 
     def __init__(
-        self, owner: _Generator, x: Value, w: Value, coming: Value, first: Value, pair: Value, block: Value, width: int
+        self, owner: _Generator, x: Value, weights: tuple[Value, Value], coming: Value, first: Value, pair: Value, block: Value,
+        width: int,
     ) -> None:  # fmt: skip
         self.owner, self.b, self.kept = owner, owner.b, owner.kept
         self.vectors = owner.spec.tile.vectors
-        self.x, self.w, self.coming = x, w, coming
+        self.x, self.coming = x, coming
+        self.w, self.next = weights
         self.first, self.pair, self.block, self.width = first, pair, block, width
 
     def emit(self) -> None:
@@ -285,6 +304,8 @@ class _Tile:
             streams = self.owner.writer.streams(self._places(written), self.vectors, inner)
         elif number in _FETCHING:
             streams = [self._following(_FETCHING.index(number))]
+        if s.streamed:
+            streams.append(self._next(number))
         offsets = [n * step for n in range(self.width)]
         contraction = Contraction(b, offsets, self.vectors, 1, b.lanes * b.item, streams=streams)
         w = b.at(self.w, number * s.pack.plane * b.item)
@@ -295,8 +316,14 @@ class _Tile:
         b, share = self.b, self.owner.share
         lines = -(-self.width * share // _LINE // len(_FETCHING))
         start = b.add(b.mul(self.pair, share), number * lines * _LINE)
-        pace = Fraction(lines, self.owner.shape.pack.inner // 2)
-        return Stream(b.around(self.coming, start), 1, _LINE, pace)
+        return Stream(b.around(self.coming, start), 1, _LINE, lines, self.owner.shape.pack.inner // 2)
+
+    def _next(self, number: int) -> Stream:
+        """The part of as many pairs of the next block's plane for chain ``number``."""
+        b, s = self.b, self.owner.shape
+        each = -(-s.pack.plane * b.item // self.owner.spec.tile.block // _LINE)
+        start = b.add(b.mul(self.pair, each * _LINE), number * s.pack.plane * b.item)
+        return Stream(b.around(self.next, start), 1, _LINE, self.width * each, s.pack.inner // 2)
 
     def _places(self, quadrant: Quadrant) -> Places:
         """Of the outputs of a quadrant: all images' pixels are one row."""
