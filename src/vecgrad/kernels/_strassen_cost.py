@@ -21,8 +21,8 @@ _HALVES = 2 * 2 * _LANES
 # The share of two multiply-adds a cycle that products reach, as the direct kernel's do.
 _SHARE = 0.9
 # Cycles for a vector of a pair's sums of inputs, four of them; for a vector of weights in a quadrant after an update, beyond a
-# direct pack's.
-_SUMS, _PACK = 14.0, 24.0
+# direct pack's: three more vectors are written, far away.
+_SUMS, _PACK = 14.0, 48.0
 # It must promise so much less to be used.
 WORTH = 0.95
 # Pairs of a register tile, at most: they lie powers of two apart, where more lines than eight share a set of the first-level

@@ -50,9 +50,11 @@ _Spec = TypeVar("_Spec", bound=KernelSpec)
 
 # Weights in the domain that are larger than this should meet so many tiles at a time: where chunks of images have fewer,
 # the layer becomes tasks of several chunks' images, and those are cut by channels until there are tasks enough. Strassen's
-# products should meet as many pairs of pixels.
+# weights should meet as many pairs of pixels, and where they are larger than this so many more that the way of seven planes
+# from the third-level cache is short beside their products.
 _LARGE = 1024 * 1024
 _TILES = 32
+_PAIRS = 64
 _TASKS = 8
 # Not to store weights four times as large is worth so much.
 _NO_PACK = 1.1
@@ -127,12 +129,12 @@ class _Asked:
     def name(self) -> str:
         return "conv" if self.direction == "forward" else "conv_dx"
 
-    def cut(self, each: int) -> tuple[int, int, int]:
-        """(images together, groups of them as tasks, parts of the channels), where weights should meet ``_TILES`` of the ``each``
+    def cut(self, each: int, least: int = _TILES) -> tuple[int, int, int]:
+        """(images together, groups of them as tasks, parts of the channels), where weights should meet ``least`` of the ``each``
         tiles or pairs that an image has; no groups where a chunk has so many."""
-        if self.images * each >= _TILES or self.images >= self.batch:
+        if self.images * each >= least or self.images >= self.batch:
             return self.images, 0, 1
-        together = min(-(-_TILES // each), self.batch)
+        together = min(-(-least // each), self.batch)
         groups, parts = -(-self.batch // together), 1
         while groups * parts < _TASKS and parts * 64 < self.output.channels:
             parts *= 2
@@ -189,7 +191,8 @@ def _strassen(asked: _Asked, algorithm: Algorithm) -> Gathered | str:
     if batch == 1:
         return "one image, which tasks share"
     pairs = size(conv.window.in_size) // 2
-    together, groups, parts = asked.cut(pairs)
+    large = 7 * conv.channels_in * conv.channels_out > _LARGE
+    together, groups, parts = asked.cut(pairs, _PAIRS if large else _TILES)
     cycles = strassen_cost.cycles(conv, asked.direction, batch, parts)
     direct_cycles = strassen_cost.direct_cycles(conv)
     if cycles > strassen_cost.WORTH * direct_cycles:
