@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of kernels' and programs' families of cases each runs on the widest instruction set; of three cases, by their names, one
+    """Of kernels' and programs' families of cases each runs on the widest instruction set; of six cases, by their names, one
     runs on the next one too and one on the one behind that. What is left over is slow."""
     families = [item for item in items if {"kernels", "program"} & set(item.path.parts)]
     isas = list(dict.fromkeys(isa for item in families if (isa := _isa(item))))
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         isa = _isa(item)
         if isa in isas[1:] and len(item.callspec.params) > 1:  # type: ignore[attr-defined]
             case = zlib.crc32(item.name.replace(isa, "").encode())
-            if isa != others.get(case % 3):
+            if isa != others.get(case % 6):
                 item.add_marker(pytest.mark.slow)
 
 

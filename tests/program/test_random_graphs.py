@@ -114,7 +114,7 @@ def test_groups_without_images(n: int) -> None:
     check_step(model, (8, 8, 128), 8, n, MACHINES[0], smooth=True)
 
 
-@pytest.mark.parametrize(("side", "batch", "channels"), [(2, 128, 512), (8, 16, 128)])
+@pytest.mark.parametrize(("side", "batch", "channels"), [(4, 32, 512), (8, 16, 128)])
 @pytest.mark.parametrize("missing", [0, 1, 15])
 def test_products_of_matrices(side: int, batch: int, channels: int, missing: int) -> None:
     """Strassen's kernels, in tasks on small maps and in chunks on larger ones."""
