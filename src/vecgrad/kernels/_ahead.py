@@ -146,7 +146,8 @@ class Region:
             line = b.div(b.mul(done, self.all_lines), all_work)
             here = b.add(b.mul(b.rem(line, total), self.step), b.mul(b.div(line, total), _LINE))
             due = Fraction(self.all_lines * work, all_work)
-            turn = (b.around(start, total * self.step), total * self.step - _LINE)
+            end = b.around(start, total * self.step)
+            turn = (end, total * self.step - _LINE) if self.lines > 1 else None
             return Stream(b.around(start, here), 1, self.step, due, steps, turn=turn)
         row = b.mul(done, self.rows)
         whole = b.div(row, all_work)
