@@ -23,8 +23,9 @@ _SHARE = 0.9
 # Cycles for a vector of a pair's sums of inputs, four of them; for a vector of weights in a quadrant after an update, beyond a
 # direct pack's: three more vectors are written, far away.
 _SUMS, _PACK = 14.0, 48.0
-# It must promise so much less to be used.
+# It must promise so much less to be used, and chains of halves of fewer input channels are over before they pay.
 WORTH = 0.95
+LEAST_INNER = 128
 # Pairs of a register tile, at most: they lie powers of two apart, where more lines than eight share a set of the first-level
 # cache. And of a block, at least: it reads all weights.
 _MOST, _LEAST = 8, 32

@@ -190,6 +190,8 @@ def _strassen(asked: _Asked, algorithm: Algorithm) -> Gathered | str:
         return reason
     if batch == 1:
         return "one image, which tasks share"
+    if (inner := asked.input.channels) < strassen_cost.LEAST_INNER:
+        return f"sums over {inner} channels, fewer than {strassen_cost.LEAST_INNER}"
     pairs = size(conv.window.in_size) // 2
     large = 7 * conv.channels_in * conv.channels_out > _LARGE
     together, groups, parts = asked.cut(pairs, _PAIRS if large else _TILES)
