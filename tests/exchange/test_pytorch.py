@@ -44,7 +44,7 @@ MODEL = Sequential(
 
 
 # More of the blocks that their shorter siblings have.
-LONGER = ("vgg16", "resnet32", "resnet56", "resnet34", "resnet50")
+LONGER = ("vgg11", "vgg16", "resnet32", "resnet56", "resnet18", "resnet34", "resnet50")
 
 
 def test_names_and_layouts() -> None:

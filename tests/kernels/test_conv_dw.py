@@ -61,7 +61,7 @@ def test_turned_filters_read_nothing_behind_an_array(lab: Any) -> None:
 
 
 @given(case=cases(), data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_any_geometry_with_turned_filters(lab: Any, case: Case, data: st.DataObject) -> None:
     case = replace(case, groups=1)
     a = Operands(lab, lab.host[0], case, padded=data.draw(st.booleans()))

@@ -81,7 +81,7 @@ def _share(lab: Any) -> None:
     _shared[:] = [lab]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     size=st.tuples(st.integers(3, 13), st.integers(3, 13)),
     channels=st.sampled_from([16, 17]),

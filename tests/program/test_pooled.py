@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.networks import Network
-from tests.program.host import FUSED, MACHINES, compiled, gradients, threads
+from tests.program.host import MACHINES, compiled, gradients, threads
 
 import vecgrad as vg
 from vecgrad.kernels import _pooled
@@ -56,14 +56,17 @@ def found(case: Network, machine: Any) -> tuple[dict[str, Any], list[str]]:
 @pytest.mark.parametrize("name", LAYERS)
 def test_bits_are_those_of_separate_passes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = network(name)
-    together = [found(case, machine) for machine in MACHINES]
+    machines = MACHINES if name == "side by side" else MACHINES[:2]
+    together = [found(case, machine) for machine in machines]
     monkeypatch.setattr(_pooled, "refusal", lambda *a, **k: "tested apart")
-    for machine, (results, calls) in zip(MACHINES, together, strict=True):
+    for machine, (results, calls) in zip(machines, together, strict=True):
         apart, others = found(case, machine)
         assert len(calls) < len(others) or name == "of three"
         for key, value in apart.items():
             np.testing.assert_array_equal(results[key], value, err_msg=f"{key}, {machine.isa}")
-    for results, _ in together[1 : len(FUSED)]:
+    for machine, (results, _) in list(zip(machines, together, strict=True))[1:]:
+        if not machine.fma:  # it rounds each product
+            continue
         for key, value in together[0][0].items():
             np.testing.assert_array_equal(results[key], value, err_msg=f"{key}, instruction sets")
 
