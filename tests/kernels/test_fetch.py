@@ -14,6 +14,8 @@ from vecgrad.spec.kernel import Epilogue
 from vecgrad.spec.machine import Machine
 
 _LINE = 64
+# Times that a line is asked for: what a loop's body fetches is rounded up, and narrow vectors have more bodies.
+MOST = {512: 1.1, 256: 1.4}
 
 
 def lines(addresses: Any) -> set[int]:
@@ -22,7 +24,7 @@ def lines(addresses: Any) -> set[int]:
 
 @pytest.mark.parametrize("channels", [128, 512])
 def test_weight_gradients_ask_for_lines_of_the_next_pixels(lab: Any, machine: Machine, channels: int) -> None:
-    """Of the pixels behind a task's first section its channels' lines, not whole pixels again and again."""
+    """Of the pixels behind the first task's first section its channels' lines, not whole pixels again and again."""
     case = Case((4, 4), channels, 128, 1, images=12)
     x, dy = (lab.layout(machine, shape) for shape in (case.conv.in_shape, case.conv.out_shape))
     spec = summed.weight_gradient(
@@ -30,9 +32,8 @@ def test_weight_gradients_ask_for_lines_of_the_next_pixels(lab: Any, machine: Ma
     ).spec
     spec = replace(spec, slab_stride=channels * 128)
     read, gradient = filled(12 * x.entries), filled(12 * dy.entries)
-    found = fetches(
-        lab, spec, machine, [read, gradient, filled(channels * 128)], 1, (12.0,)
-    )  # the first task
+    operands = [read, gradient, filled(channels * 128)]
+    found = fetches(lab, spec, machine, operands, 1, (12.0,))
     section = spec.tile.images * spec.tile.row_block
     for array, layout, width in ((read, x, spec.tile.c_block), (gradient, dy, spec.tile.k_block)):
         pixel = layout.pitch * 4
@@ -44,7 +45,7 @@ def test_weight_gradients_ask_for_lines_of_the_next_pixels(lab: Any, machine: Ma
         )
         asked = [each for each in found if 0 <= each - start < array.nbytes]
         assert due <= lines(asked)
-        assert len(asked) <= 2 * len(due)
+        assert len(asked) <= MOST.get(machine.vector_bits, 2) * len(due)
 
 
 @pytest.mark.parametrize("direction", ["forward", "dx"])
